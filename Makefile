@@ -1,0 +1,61 @@
+# The two commands of the README, `make verify` and `make test`, need Python >= 3.11 and make.
+# Everything is installed into .venv at the versions of constraints.txt; a stamp remembers that.
+# For PyTorch's smaller CPU build on Linux:
+#   make test PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu
+
+PYTHON ?= python3
+VENV ?= .venv
+WORKERS ?= 2
+BIN := $(VENV)/bin
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+SPEC := pyproject.toml constraints.txt Makefile
+ifdef PIP_EXTRA_INDEX_URL
+export PIP_EXTRA_INDEX_URL
+endif
+
+.DEFAULT_GOAL := help
+.PHONY: help verify test lint format bench clean
+
+help: ## Show this list
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/'
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	    { echo "prefeq needs Python 3.11 or newer: make PYTHON=python3.12 ..." >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+# The build backend goes in first, pinned, so that nothing unpinned is fetched for the build.
+$(VENV)/.core: $(SPEC) | $(BIN)/python
+	$(INSTALL) hatchling editables
+	$(INSTALL) --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/.test: $(VENV)/.core
+	$(INSTALL) --no-build-isolation --editable '.[test,torch]'
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.core
+	$(INSTALL) --no-build-isolation --editable '.[dev]'
+	@touch $@
+
+verify: $(VENV)/.core ## Set up .venv, then prove or refute the claims
+	$(BIN)/prefeq verify
+
+test: $(VENV)/.test ## Set up .venv, then run every test (torch and doctests included)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS)
+
+lint: $(VENV)/.dev ## Check style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(VENV)/.dev ## Rewrite the sources in the house style
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(VENV)/.dev ## Run every benchmark, and store what it measured
+	@set -e; for bench in benchmarks/bench_*.py; do echo "$$bench"; $(BIN)/python "$$bench"; done
+
+clean: ## Remove .venv and everything generated
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

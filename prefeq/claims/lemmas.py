@@ -1,0 +1,197 @@
+"""Steps that several proofs share. Each function returns the evidence for one named step.
+
+Symbols: p and s are log π_ref and r of a response, c is log Z; a is Δr, z = βx (arXiv:2605.20834,
+section 2).
+"""
+
+from __future__ import annotations
+
+import itertools
+
+import sympy as sp
+
+from prefeq.claims import exact_graphs, formulas
+from prefeq.claims.evidence import Evidence, outcome_of
+from prefeq.claims.symbolic import (
+    SYMPY,
+    positive,
+    prove_limit,
+    prove_positive,
+    prove_zero,
+    real,
+)
+
+
+def rlhf_closed_form() -> Evidence:
+    """J(π) = β log Z − β KL(π‖π*), response by response, for any number of responses."""
+    logp, p, reward, logz = real("logp p r logZ")
+    beta = positive("beta")
+    optimal = p + reward / beta - logz
+    return prove_zero(
+        "gibbs-identity",
+        "r - beta log(pi/ref) = beta log Z - beta log(pi/pi*) at every response",
+        (reward - beta * (logp - p)) - (beta * logz - beta * (logp - optimal)),
+    )
+
+
+def gibbs_inequality() -> list[Evidence]:
+    """KL > 0 unless the policies are equal: t log t − t + 1 is strictly convex, least at t = 1."""
+    t = positive("t")
+    phi = t * sp.log(t) - t + 1
+    at_one = [phi.subs(t, 1), sp.diff(phi, t).subs(t, 1)]
+    step = "gibbs-inequality"
+    return [
+        prove_zero(step, "phi(1) = phi'(1) = 0 for phi(t) = t log t - t + 1", *at_one),
+        prove_positive(step, "phi'' > 0, so KL = sum pi* phi(pi/pi*) > 0", sp.diff(phi, t, 2)),
+    ]
+
+
+def rlhf_margin_identity() -> Evidence:
+    """log π*(w) − log π*(l) = δ_ref + Δr/β: the normaliser cancels."""
+    pw, pl, rw, rl, logz = real("p_w p_l r_w r_l logZ")
+    beta = positive("beta")
+    margin = (pw + rw / beta - logz) - (pl + rl / beta - logz)
+    return prove_zero(
+        "margin-identity",
+        "log pi*(w) - log pi*(l) = delta_ref + gap/beta",
+        margin - formulas.rlhf_margin(pw - pl, rw - rl, beta),
+    )
+
+
+def rlhf_attains() -> Evidence:
+    """At π* the implicit reward margin of every pair is its reward gap: βx = Δr."""
+    pw, pl, rw, rl, logz = real("p_w p_l r_w r_l logZ")
+    beta = positive("beta")
+    x = ((pw + rw / beta - logz) - (pl + rl / beta - logz)) - (pw - pl)
+    return prove_zero(
+        "rlhf-attains", "beta x = gap at pi*, on every pair at once", beta * x - (rw - rl)
+    )
+
+
+def edge_minimiser() -> list[Evidence]:
+    """A Bradley–Terry pair's population loss has exactly one minimiser in z = βx: z = Δr."""
+    z, a, delta, delta_ref = real("z a delta delta_ref")
+    beta, odds = positive("beta odds")
+    q = odds / (1 + odds)
+    step = "edge-minimiser"
+    loss = formulas.pair_loss(SYMPY, z, 0, 1, formulas.sigmoid(SYMPY, a))
+    slope = sp.diff(formulas.pair_loss(SYMPY, delta, delta_ref, beta, q), delta)
+    closed = formulas.pair_gradient(SYMPY, delta, delta_ref, beta, q)
+    return [
+        prove_zero(step, "the pair's slope is zero at beta x = gap", sp.diff(loss, z).subs(z, a)),
+        prove_zero(step, "dL/ddelta = beta (sigma(beta x) - q)", slope - closed),
+        prove_positive(step, "L'' > 0 for every q: one minimiser", curvature(z, q)),
+    ]
+
+
+def curvature(z: sp.Expr, q: sp.Expr) -> sp.Expr:
+    """Return the second derivative of the pair loss in z = βx."""
+    loss = formulas.pair_loss(SYMPY, z, 0, 1, q)
+    return sp.factor(sp.simplify(sp.diff(loss, z, 2)))
+
+
+def convex_and_smooth() -> list[Evidence]:
+    """0 < L″ ≤ ¼ in z, and z is linear in the logits: gradient descent reaches a minimiser.
+
+    Gradient descent on a convex function of Lipschitz gradient, with steps below 2/Lipschitz,
+    converges to a minimiser if there is one, and L(θ_T) ≤ L(θ) + |θ − θ_0|²/(2ηT) for every θ if
+    η ≤ 1/Lipschitz (Nesterov, Introductory Lectures on Convex Optimization, section 2.1.5).
+    """
+    z, tw, tl, pw, pl, lse, lse_ref = real("z theta_w theta_l p_w p_l lse lse_ref")
+    odds = positive("odds")
+    q = odds / (1 + odds)
+    sigma = formulas.sigmoid(SYMPY, z)
+    x = ((tw - lse) - (tl - lse)) - ((pw - lse_ref) - (pl - lse_ref))
+    step = "descent-converges"
+    return [
+        prove_zero(step, "x = (theta - theta_ref)(w) - (theta - theta_ref)(l): linear in logits",
+                   x - ((tw - pw) - (tl - pl))),
+        prove_zero(step, "1/4 - L'' = (sigma - 1/2)^2 >= 0: curvature at most beta^2 m / 4",
+                   sp.Rational(1, 4) - curvature(z, q) - (sigma - sp.Rational(1, 2)) ** 2),
+        prove_positive(step, "L'' > 0: convex, so descent reaches a minimiser", curvature(z, q)),
+    ]  # fmt: skip
+
+
+def conserved_logits() -> Evidence:
+    """Descent never moves a component's logit sum: a pair pushes w up by what it pushes l down."""
+    tw, tl, pw, pl = real("theta_w theta_l p_w p_l")
+    beta, odds = positive("beta odds")
+    loss = formulas.pair_loss(SYMPY, tw - tl, pw - pl, beta, odds / (1 + odds))
+    return prove_zero(
+        "conserved-logits",
+        "dL/dtheta_w + dL/dtheta_l = 0 on every pair",
+        sp.diff(loss, tw) + sp.diff(loss, tl),
+    )
+
+
+def normalisation() -> Evidence:
+    """Log-policies that differ by a constant are equal: log Σ e^{f + c} = c + log Σ e^f."""
+    c, total = real("c"), positive("S")
+    return prove_zero(
+        "normalisation",
+        "log(e^c S) - log S = c: a constant shift of a normalised log-policy is zero",
+        sp.expand_log(sp.log(sp.exp(c) * total)) - sp.log(total) - c,
+    )
+
+
+def incidence_kernel(largest: int = 5) -> Evidence:
+    """Pair margins fix log π up to one constant a component: rank = K − components."""
+    count = connected = 0
+    good = True
+    for size in range(1, largest + 1):
+        for edges in exact_graphs.graphs(size):
+            parts = len(set(exact_graphs.components(size, edges)))
+            rank = exact_graphs.incidence_rank(size, edges)
+            good &= rank == size - parts
+            count, connected = count + 1, connected + (parts == 1)
+    return Evidence(
+        "exact",
+        f"rank = K - components on all {count} graphs up to K={largest} ({connected} connected)",
+        outcome_of(good),
+        "incidence-kernel",
+        {"count": count, "connected": connected, "largest_K": largest},
+    )
+
+
+def acyclic_heights(largest: int = 4) -> Evidence:
+    """An acyclic order has heights that rise by at least 1 along every pair."""
+    count, good = 0, True
+    for size in range(2, largest + 1):
+        for edges in exact_graphs.digraphs(size):
+            reach = exact_graphs.reachable(size, edges)
+            cyclic = any(reach[loser][winner] for winner, loser in edges)
+            height = exact_graphs.heights(size, edges)
+            good &= cyclic == (height is None)
+            if height is not None:
+                good &= all(height[w] >= height[lo] + 1 for w, lo in edges)
+                count += 1
+    return Evidence(
+        "exact",
+        f"heights rise by 1 along every pair on all {count} acyclic orders up to K={largest}; "
+        "none exist on any other",
+        outcome_of(good),
+        "acyclic-heights",
+        {"count": count, "largest_K": largest},
+    )
+
+
+def ordered_slope() -> list[Evidence]:
+    """Along the heights the loss of ordered pairs falls at every policy, and tends to zero."""
+    delta, delta_ref = real("delta delta_ref")
+    beta, rise, time = positive("beta rise t")
+    loss = formulas.pair_loss(SYMPY, delta + time * rise, delta_ref, beta)
+    falling = -sp.diff(loss, time).subs(time, 0)
+    start = formulas.pair_loss(SYMPY, time, 0, 1)
+    return [
+        prove_positive("ordered-slope", "-dL/dt > 0 on every pair along the heights", falling),
+        prove_limit("ordered-limit", "the loss tends to 0 along them", start, time, sp.oo, 0),
+    ]
+
+
+def cycle_sum(largest: int = 6) -> Evidence:
+    """Margins around a directed cycle sum to zero, so they cannot all be positive."""
+    sums = []
+    for size in range(2, largest + 1):
+        f = sp.symbols(f"f0:{size}", real=True)
+        sums.append(sum(a - b for a, b in itertools.pairwise((*f, f[0]))))
+    return prove_zero("cycle-sum", f"margins around a cycle telescope to 0 (2 to {largest})", *sums)

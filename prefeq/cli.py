@@ -1,0 +1,158 @@
+"""The command line: parse, call, print. Bad input is one line on standard error and exit code 2."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+from prefeq import __version__
+from prefeq.errors import ProblemError
+
+OK, FAILED, BAD_INPUT, INTERRUPTED, BROKEN_PIPE = 0, 1, 2, 130, 141
+
+_VERIFY = """examples:
+  prefeq verify                           every claim, in every reading
+  prefeq verify equivalence assumption    only these claims
+  prefeq verify --json report.json        the same with all evidence, for a machine
+
+exit code: 0 if every reading is decided and all evidence re-checks, 1 otherwise
+"""
+
+_SOLVE = """examples:
+  prefeq solve answers.csv --beta 0.1
+  prefeq solve answers.jsonl --beta 0.1 --pairs labels.csv --json report.json
+  prefeq solve answers.parquet --beta 1 --labels ordered --margin 0.5
+
+TABLE   columns prompt, response, ref_logp, reward: one row a response. ref_logp is in nats,
+        normalised over the responses listed for a prompt; -inf marks an impossible one.
+FILE    columns prompt, winner, loser and optionally prob (the probability that the winner is
+        preferred; it overrides --labels) and mass (default: equal, of sum 1 in each prompt).
+OUT     strict JSON: infinities are the strings "inf" and "-inf"; what does not exist is null
+        (the log-policy of a DPO that diverges, anything of a CPO whose margins are infeasible).
+"""
+
+
+class _Parser(argparse.ArgumentParser):
+    """An argument parser whose errors are one line."""
+
+    def error(self, message: str) -> NoReturn:
+        raise ProblemError(f"{message}; see {self.prog} --help")
+
+
+def _parser() -> argparse.ArgumentParser:
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = _Parser(
+        prog="prefeq",
+        description="When is DPO the same as RLHF? Claims of arXiv:2605.20834, decided and solved.",
+        epilog="examples:\n  prefeq verify\n  prefeq solve answers.csv --beta 0.1",
+        formatter_class=raw,
+    )
+    parser.add_argument("--version", action="version", version=f"prefeq {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+
+    verify = commands.add_parser(
+        "verify",
+        help="prove or refute the paper's claims, with evidence",
+        description="Prove or refute the claims of arXiv:2605.20834, each in every reading.",
+        epilog=_VERIFY,
+        formatter_class=raw,
+    )
+    verify.add_argument("claims", nargs="*", metavar="CLAIM", help="claim ids (default: all)")
+    verify.set_defaults(run=_verify)
+
+    solve = commands.add_parser(
+        "solve",
+        help="RLHF, DPO and CPO side by side on a table of your own",
+        description="Solve RLHF, DPO and constrained PO exactly on every prompt of a table.",
+        epilog=_SOLVE,
+        formatter_class=raw,
+    )
+    solve.add_argument("table", metavar="TABLE", help=".csv, .jsonl or .parquet")
+    solve.add_argument("--beta", type=float, required=True, help="KL strength, > 0")
+    solve.add_argument(
+        "--labels",
+        choices=("bradley-terry", "ordered"),
+        default="bradley-terry",
+        help="how sure the labels are: sigma(reward gap), or certain (default: %(default)s)",
+    )
+    solve.add_argument(
+        "--margin", type=float, default=0.0, help="margin that CPO guarantees, in nats (default: 0)"
+    )
+    solve.add_argument("--pairs", metavar="FILE", help="pairs to use (default: all, by reward)")
+    solve.set_defaults(run=_solve)
+
+    for command in (verify, solve):
+        command.add_argument("--json", metavar="OUT", help="write the full report to OUT")
+    return parser
+
+
+def _verify(args: argparse.Namespace) -> int:
+    from prefeq.claims import verify
+    from prefeq.strict_json import write_json
+
+    report = verify(args.claims or None)
+    if args.json:
+        write_json(args.json, report.to_dict())
+    print(report)
+    return OK if report.ok else FAILED
+
+
+def _solve(args: argparse.Namespace) -> int:
+    from prefeq.progress import progress
+    from prefeq.strict_json import write_json
+    from prefeq.tabular import solve_table
+
+    for source in (args.table, args.pairs):
+        if args.json and source and os.path.realpath(source) == os.path.realpath(args.json):
+            raise ProblemError(f"--json {args.json} would replace its own input; name another file")
+    report = solve_table(
+        args.table,
+        args.pairs,
+        beta=args.beta,
+        labels=args.labels,
+        margin=args.margin,
+        track=lambda prompts: progress(prompts, "solving"),
+    )
+    if args.json:
+        write_json(args.json, report.to_dict())
+    print(report)
+    return OK
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code.
+
+    Examples
+    --------
+    >>> main(["solve", "answers.csv", "--beta", "zero"])
+    2
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")  # any prompt can be shown on any terminal
+    try:
+        args = _parser().parse_args(argv)
+        if args.json:
+            from prefeq.strict_json import check_writable
+
+            check_writable(args.json)
+        code: int = args.run(args)
+        sys.stdout.flush()
+        return code
+    except ProblemError as error:
+        print("prefeq: error:", " ".join(str(error).split()), file=sys.stderr)
+        return BAD_INPUT
+    except KeyboardInterrupt:
+        print("prefeq: interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        # The reader has gone (say, `| head`): nothing is wrong, and nothing more can be written.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return BROKEN_PIPE
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,299 @@
+"""Preference pairs with label log-odds and masses, and the facts of their comparison graph."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from prefeq import graphs
+from prefeq.arrays import (
+    BoolArray,
+    FloatArray,
+    IntArray,
+    as_float,
+    as_index,
+    freeze,
+    refuse,
+    sigmoid,
+    take,
+)
+from prefeq.bandit import Bandit
+from prefeq.errors import ProblemError
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Preferences:
+    """Pairs (winner, loser) of response indices, shape ``(..., P)``; leading axes are prompts.
+
+    A label is kept as its log-odds L = logit q, +inf for an ordered pair, so that a gap of 40 nats
+    is not rounded to certainty. A pair of zero mass is absent: its indices are never looked at.
+
+    Parameters
+    ----------
+    winner, loser
+        Response indices in the nominal order; shape ``(..., P)``.
+    prob
+        q, the probability that the winner is preferred; used when `log_odds` is not given.
+    log_odds
+        L in nats, -inf and +inf included.
+    mass
+        m ≥ 0, the weight of the pair in the loss; 1/P by default, used as given otherwise.
+
+    Raises
+    ------
+    ProblemError
+        Naming the entry: winner = loser, a negative index, prob outside [0, 1], NaN log-odds, a
+        negative or infinite mass, shapes that do not broadcast, a wrong dtype. `check` adds what
+        needs a bandit: an index out of range or off-support.
+
+    Examples
+    --------
+    >>> import prefeq as pq
+    >>> pq.Preferences([0, 1], [1, 2], prob=[1.0, 0.75])
+    Preferences(P=2: 0>1, 1>2 with q=0.75)
+    >>> bandit = pq.Bandit.from_probs(reward=[2, 1, 1], ref=[0.2, 0.3, 0.5], beta=1.0)
+    >>> pq.Preferences.bradley_terry(bandit)
+    Preferences(P=2: 0>1 with q=0.731059, 0>2 with q=0.731059)
+    """
+
+    winner: IntArray
+    loser: IntArray
+    prob: Any = 1.0
+    log_odds: Any = None
+    mass: Any = None
+
+    def __post_init__(self) -> None:
+        winner, loser = as_index("winner", self.winner), as_index("loser", self.loser)
+        log_odds = self._log_odds()
+        given = () if self.mass is None else (as_float("mass", self.mass),)
+        try:
+            shape = np.broadcast_shapes(winner.shape, loser.shape, log_odds.shape)
+            shape = np.broadcast_shapes(shape, *(m.shape for m in given))
+        except ValueError as error:
+            raise ProblemError(
+                f"shape mismatch: winner {winner.shape}, loser {loser.shape}, labels "
+                f"{log_odds.shape} and mass {[m.shape for m in given]} do not broadcast"
+            ) from error
+        if not shape:
+            raise ProblemError("winner and loser need a pair axis: pass [w] and [l], not w and l")
+        mass = given[0] if given else np.full(shape, 1.0 / max(shape[-1], 1))
+        winner, loser, log_odds, mass = (
+            np.array(np.broadcast_to(a, shape)) for a in (winner, loser, log_odds, mass)
+        )
+        refuse("mass", mass, ~(np.isfinite(mass) & (mass >= 0)), "must be finite and >= 0")
+        present = mass > 0
+        refuse("winner", winner, present & (winner < 0), "a response index must be >= 0")
+        refuse("loser", loser, present & (loser < 0), "a response index must be >= 0")
+        refuse("winner", winner, present & (winner == loser), "is its own loser; drop the pair")
+        winner[~present] = loser[~present] = 0
+        for name, array in (("winner", winner), ("loser", loser), ("mass", mass)):
+            object.__setattr__(self, name, freeze(array))
+        object.__setattr__(self, "log_odds", freeze(log_odds))
+        object.__setattr__(self, "prob", freeze(sigmoid(log_odds)))
+
+    def _log_odds(self) -> FloatArray:
+        if self.log_odds is None:
+            prob = as_float("prob", self.prob)
+            refuse("prob", prob, ~((prob >= 0) & (prob <= 1)), "a label probability is in [0, 1]")
+            with np.errstate(divide="ignore"):
+                return np.asarray(np.log(prob) - np.log1p(-prob))
+        if not (np.ndim(self.prob) == 0 and float(self.prob) == 1.0):
+            raise ProblemError("prob and log_odds are two spellings of one label: pass one of them")
+        log_odds = as_float("log_odds", self.log_odds)
+        refuse("log_odds", log_odds, np.isnan(log_odds), "label log-odds must not be NaN")
+        return log_odds
+
+    @classmethod
+    def bradley_terry(cls, bandit: Bandit, pairs: Any = None) -> Preferences:
+        """Label pairs with the Bradley-Terry population: q = σ(r_w − r_l), so L = r_w − r_l.
+
+        `pairs` has shape ``(..., P, 2)``, (winner, loser) in nominal order; by default every two
+        responses of a prompt with different rewards, the higher reward winning, of equal mass.
+        """
+        winner, loser, mass = _nominal_pairs(bandit, pairs)
+        gap = take(bandit.reward, winner) - take(bandit.reward, loser)
+        return cls(winner, loser, log_odds=gap, mass=mass)
+
+    @classmethod
+    def ordered(cls, bandit: Bandit, pairs: Any = None) -> Preferences:
+        """Label pairs as certain, q = 1 (L = +inf): what the paper prints. `pairs` as above."""
+        winner, loser, mass = _nominal_pairs(bandit, pairs)
+        return cls(winner, loser, mass=mass)
+
+    @classmethod
+    def sample(cls, bandit: Bandit, n: int, seed: int, pairs: Any = None) -> Preferences:
+        """Draw `n` Bradley-Terry comparisons a prompt; q is the share of wins, mass the share of n.
+
+        Pairs are drawn uniformly from `pairs` (default as in `bradley_terry`).
+        """
+        if not isinstance(n, int | np.integer) or n < 1:
+            raise ProblemError(f"n = {n!r}: draw at least one comparison (a positive integer)")
+        population = cls.bradley_terry(bandit, pairs)
+        rng = np.random.default_rng(seed)
+        share = population.mass
+        total = np.sum(share, axis=-1, keepdims=True)
+        share = np.divide(share, total, out=np.zeros_like(share), where=total > 0)
+        drawn = rng.multinomial(n, share) if share.shape[-1] else np.zeros(share.shape, np.int64)
+        count = np.where(share > 0, drawn, 0)
+        wins = rng.binomial(count, population.prob)
+        with np.errstate(divide="ignore"):
+            odds = np.log(np.where(count > 0, wins, 1)) - np.log(np.where(count > 0, count - wins, 1))
+        return cls(population.winner, population.loser, log_odds=odds, mass=count / n)
+
+    @property
+    def batch_shape(self) -> tuple[int, ...]:
+        """Shape of the leading axes."""
+        return self.winner.shape[:-1]
+
+    @property
+    def P(self) -> int:
+        """Number of pairs a prompt (absent ones included)."""
+        return int(self.winner.shape[-1])
+
+    @property
+    def present(self) -> BoolArray:
+        """Where the mass is positive, shape ``(..., P)``."""
+        return np.asarray(self.mass > 0)
+
+    def check(self, bandit: Bandit) -> None:
+        """Raise a `ProblemError` unless every present pair names two responses of `bandit`."""
+        try:
+            lead = np.broadcast_shapes(self.batch_shape, bandit.batch_shape)
+        except ValueError:
+            lead = None
+        if lead != bandit.batch_shape:
+            raise ProblemError(
+                f"shape mismatch: pairs have batch shape {self.batch_shape}, the bandit "
+                f"{bandit.batch_shape}; they must agree (or the pairs broadcast to the bandit)"
+            )
+        for name, index in (("winner", self.winner), ("loser", self.loser)):
+            bad = self.present & (index >= bandit.K)
+            refuse(name, index, bad, f"is out of range: the bandit has K = {bandit.K} responses")
+            on = np.take_along_axis(
+                np.broadcast_to(bandit.support, (*lead, bandit.K)),
+                np.broadcast_to(np.where(bad, 0, index), (*lead, self.P)),
+                axis=-1,
+            )
+            wide = np.broadcast_to(index, on.shape)
+            off = np.broadcast_to(self.present, on.shape) & ~on
+            refuse(name, wide, off, "is off the support of the reference (ref_logp = -inf)")
+
+    def reward_gap(self, bandit: Bandit) -> FloatArray:
+        """Return Δr = r(w) − r(l), shape ``(..., P)`` (0 for absent pairs)."""
+        self.check(bandit)
+        return take(bandit.reward, self.winner) - take(bandit.reward, self.loser)
+
+    def ref_margin(self, bandit: Bandit) -> FloatArray:
+        """Return δ_ref = log π_ref(w) − log π_ref(l), shape ``(..., P)`` (0 for absent pairs)."""
+        self.check(bandit)
+        return self.margin_of(bandit.ref_logp)
+
+    def margin_of(self, logp: Any) -> FloatArray:
+        """Return δ = log π(w) − log π(l) of a log-policy ``(..., K)``; 0 for absent pairs."""
+        logp = as_float("logp", logp)
+        won, lost = take(logp, self.winner), take(logp, self.loser)
+        same = won == lost  # -inf − -inf, and absent pairs, are no margin at all
+        return np.asarray(np.where(same, 0.0, won - np.where(same, 0.0, lost)))
+
+    def components(self, bandit: Bandit) -> IntArray:
+        """Label the connected components of the comparison graph, ``(..., K)``; -1 off-support.
+
+        A response in no pair is a component of its own.
+        """
+        return self._label(bandit, directed=False)
+
+    def strong_components(self, bandit: Bandit) -> IntArray:
+        """Label the strong components of "i beat j with positive mass"; -1 off-support.
+
+        A pair with 0 < q < 1 gives both edges, an ordered pair one.
+        """
+        return self._label(bandit, directed=True)
+
+    def is_connected(self, bandit: Bandit) -> BoolArray:
+        """Whether all responses in the support form one component, shape ``(...)``."""
+        return np.asarray(np.max(self.components(bandit), axis=-1) == 0)
+
+    def has_ford_condition(self, bandit: Bandit) -> BoolArray:
+        """Whether every connected component is strongly connected (Zermelo 1929, Ford 1957).
+
+        Exactly then the DPO loss has a finite minimiser.
+        """
+        strong = np.max(self.strong_components(bandit), axis=-1)
+        return np.asarray(strong == np.max(self.components(bandit), axis=-1))
+
+    def _label(self, bandit: Bandit, *, directed: bool) -> IntArray:
+        self.check(bandit)
+        labels = np.full((*bandit.batch_shape, bandit.K), -1, dtype=np.int64)
+        for index in np.ndindex(bandit.batch_shape):
+            row = self if not self.batch_shape else self.at(index, bandit.batch_shape)
+            on = np.flatnonzero(bandit.support[index])
+            rank = np.zeros(bandit.K, dtype=np.int64)
+            rank[on] = np.arange(on.size)
+            tail, head = row.beats() if directed else (row.winner, row.loser)
+            if not directed:
+                tail, head = tail[row.present], head[row.present]
+            label = graphs.strong_components if directed else graphs.components
+            labels[(*index, on)] = label(on.size, rank[tail], rank[head])
+        return labels
+
+    def beats(self) -> tuple[IntArray, IntArray]:
+        """Return the edges (i, j) of "i beat j with positive mass" of a single prompt."""
+        forward = self.present & (self.log_odds > -np.inf)
+        backward = self.present & (self.log_odds < np.inf)
+        tail = np.concatenate([self.winner[forward], self.loser[backward]])
+        return tail, np.concatenate([self.loser[forward], self.winner[backward]])
+
+    def at(self, index: tuple[int, ...], lead: tuple[int, ...]) -> Preferences:
+        """Return the pairs of one prompt of a batch of shape `lead`."""
+        part = object.__new__(Preferences)
+        for name in self.__dataclass_fields__:
+            array = getattr(self, name)
+            object.__setattr__(part, name, np.broadcast_to(array, (*lead, self.P))[index])
+        return part
+
+    def __getitem__(self, index: int) -> Preferences:
+        """Return the pairs of one prompt (or sub-batch) of the leading axes."""
+        if not self.batch_shape:
+            raise ProblemError("these pairs belong to a single prompt: they cannot be indexed")
+        part = object.__new__(Preferences)
+        for name in self.__dataclass_fields__:
+            object.__setattr__(part, name, getattr(self, name)[index])
+        return part
+
+    def __repr__(self) -> str:
+        if self.batch_shape:
+            return f"Preferences(batch_shape={self.batch_shape}, P={self.P})"
+        shown = [
+            f"{w}>{lo}" + ("" if odds == np.inf else f" with q={q:.6g}")
+            for w, lo, odds, q, on in zip(
+                self.winner, self.loser, self.log_odds, self.prob, self.present, strict=True
+            )
+            if on
+        ]
+        listed = ", ".join(shown[:6]) + (", ..." if len(shown) > 6 else "")
+        return f"Preferences(P={self.P}{': ' if shown else ''}{listed})"
+
+
+def _nominal_pairs(bandit: Bandit, pairs: Any) -> tuple[IntArray, IntArray, FloatArray | None]:
+    """Split given pairs, or list every two responses with different rewards, higher one first."""
+    if pairs is not None:
+        index = as_index("pairs", pairs)
+        if index.size == 0:
+            index = index.reshape(*index.shape[: max(index.ndim - 2, 0)], 0, 2)
+        if index.ndim < 2 or index.shape[-1] != 2:
+            raise ProblemError(f"pairs has shape {index.shape}: expected (..., P, 2)")
+        probe = Preferences(index[..., 0], index[..., 1])
+        probe.check(bandit)
+        return probe.winner, probe.loser, None
+    low, high = np.triu_indices(bandit.K, 1)
+    gap = bandit.reward[..., low] - bandit.reward[..., high]
+    valid = bandit.support[..., low] & bandit.support[..., high] & (gap != 0)
+    order = np.argsort(~valid, axis=-1, kind="stable")
+    count = np.sum(valid, axis=-1, keepdims=True)
+    order = order[..., : int(np.max(count, initial=0))]
+    winner, loser = np.where(gap > 0, low, high), np.where(gap > 0, high, low)
+    winner, loser = (np.take_along_axis(a, order, axis=-1) for a in (winner, loser))
+    mass = np.take_along_axis(valid, order, axis=-1) / np.maximum(count, 1)
+    return winner, loser, mass

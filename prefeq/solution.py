@@ -1,0 +1,233 @@
+"""What a solver returns: a frozen `Solution` and a `Status` whose text is the help."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+from html import escape
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from prefeq.arrays import BoolArray, FloatArray, IntArray, take
+from prefeq.errors import ProblemError
+from prefeq.preferences import Preferences
+
+
+class Status(Enum):
+    """How a solve ended; `help` says what it means, why it happens and what to call next."""
+
+    OPTIMAL = "optimal"
+    NOT_UNIQUE = "not-unique"
+    DIVERGES = "diverges"
+    INFEASIBLE = "infeasible"
+    UNBOUNDED = "unbounded"
+    ITERATION_LIMIT = "iteration-limit"
+
+    @property
+    def help(self) -> str:
+        """What this status means and the next call to try."""
+        return _HELP[self]
+
+    def __str__(self) -> str:
+        return self.value
+
+
+_HELP = {
+    Status.OPTIMAL: "The unique optimum; `residual` is the certificate, recomputed from the policy.",
+    Status.NOT_UNIQUE: (
+        "The comparison graph is disconnected, so the loss has a whole set of minimisers, of "
+        "dimension `dimension`. `logp` is the one that gradient descent from the reference "
+        "reaches. To pin it down, compare responses of different components "
+        "(`Preferences.components` lists them)."
+    ),
+    Status.DIVERGES: (
+        "The loss has no minimiser: `component` is connected but no chain of wins leads back "
+        "through it (Ford's condition fails), so margins grow for ever along `direction`. Use soft "
+        "labels (`Preferences.bradley_terry`), solve_dpo(method='gradient-descent') for the "
+        "policy after finitely many steps, or solve_cpo."
+    ),
+    Status.INFEASIBLE: (
+        "No policy meets the margins: those along `cycle` sum above zero. Lower the margin of "
+        "one of its pairs, or give one pair of the cycle zero mass."
+    ),
+    Status.UNBOUNDED: "The objective rises without bound: it has no maximiser at all.",
+    Status.ITERATION_LIMIT: (
+        "Stopped early: `residual` says how far from optimal `logp` is. Raise `max_steps`."
+    ),
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Trajectory:
+    """A recorded gradient-descent run on softmax logits, T records of P pairs.
+
+    ``step`` (T,), ``loss`` (T,), ``margin`` δ in nats (T, P), ``undesirable`` (T, P): in
+    U = {δ_ref < δ < 0}; ``step_size`` the constant step and ``lipschitz`` the bound behind it.
+    """
+
+    step: IntArray
+    loss: FloatArray
+    margin: FloatArray
+    undesirable: BoolArray
+    step_size: float
+    lipschitz: float
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Solution:
+    """A policy with its certificate. In a batch every field has the prompts' leading axes.
+
+    Attributes
+    ----------
+    logp
+        log π in nats, ``(..., K)``. None where there is none (a single DPO problem that diverges,
+        infeasible margins); in a batch such a row is all -inf.
+    value
+        J(π) = E_π[r] − β KL(π‖π_ref), in reward units (None, or -inf in a batch, without a policy).
+    status
+        `Status`; an object array of them in a batch.
+    residual
+        The largest violation of the optimality conditions, recomputed from `logp`, in nats (after
+        division by β) relative to max(1, |log π|, |r/β|). It bounds the relative error.
+    multipliers
+        Constrained PO: one λ ≥ 0 a pair, ``(..., P)``, in reward units, for the constraint rows
+        scaled as σ(−m)·π(w) − σ(m)·π(l) ≥ 0; those beyond the float range are given as its end.
+    loss
+        DPO: the value of the loss (its infimum when it diverges).
+    direction, component
+        Diverging DPO: the direction of gradient descent in log-odds space, ``(..., K)``, and the
+        responses of the component that proves the divergence.
+    dimension
+        DPO: the dimension of the set of minimisers.
+    cycle
+        Infeasible Constrained PO: the responses around the cycle.
+    trajectory
+        Gradient descent: what was recorded on the way.
+    route
+        Which algorithm answered.
+    steps
+        How many iterations it took.
+    """
+
+    logp: Any
+    value: Any
+    status: Any
+    residual: Any
+    multipliers: Any = None
+    loss: Any = None
+    direction: Any = None
+    component: Any = None
+    dimension: Any = None
+    cycle: Any = None
+    trajectory: Any = None
+    route: Any = None
+    steps: Any = None
+    limit: Any = None
+
+    def margin(self, preferences: Preferences) -> FloatArray:
+        """Return δ = log π(w) − log π(l) of each pair, ``(..., P)``, in nats; 0 for absent pairs.
+
+        For a diverging DPO the limits along gradient descent: ±inf where `direction` moves, the
+        finite limit inside a strongly connected component. -inf in the rows of a batch whose
+        margins were infeasible: no policy exists there.
+
+        Raises
+        ------
+        ProblemError
+            If a single problem was infeasible, so that no policy exists, or if a pair joins two
+            parts of a diverging problem that the direction ties: it does not settle that limit.
+        """
+        if self.limit is None:
+            if self.status is Status.INFEASIBLE:
+                raise ProblemError(f"no policy exists: {self.status.help}")
+            missing = np.all(np.isneginf(self.logp), axis=-1, keepdims=True)
+            return np.where(missing, -np.inf, preferences.margin_of(self.logp))
+        finite = preferences.margin_of(self.limit[0])
+        speed = take(self.direction, preferences.winner) - take(self.direction, preferences.loser)
+        part = take(self.limit[1], preferences.winner) == take(self.limit[1], preferences.loser)
+        tied = ~part & (np.abs(speed) < 1e-9) & preferences.present
+        if np.any(tied):
+            index = tuple(int(i) for i in np.argwhere(tied)[0])
+            raise ProblemError(
+                f"pair {index} joins two parts that diverge side by side: its limit margin is not "
+                "settled by the direction; run solve_dpo(method='gradient-descent') instead"
+            )
+        moving = ~part & preferences.present
+        return np.asarray(np.where(moving, np.copysign(np.inf, speed), finite))
+
+    def __repr__(self) -> str:
+        return "\n".join(f"{name:>11}  {text}" for name, text in self._rows())
+
+    def _repr_html_(self) -> str:
+        rows = "".join(
+            f"<tr><th>{escape(n)}</th><td>{escape(t)}</td></tr>" for n, t in self._rows()
+        )
+        return f"<table>{rows}</table>"
+
+    def _rows(self) -> list[tuple[str, str]]:
+        if not isinstance(self.status, Status):
+            names, counts = np.unique([str(s) for s in self.status.flat], return_counts=True)
+            listed = ", ".join(f"{c} {n}" for n, c in zip(names, counts, strict=True))
+            worst = float(np.max(self.residual, initial=0.0))
+            return [("problems", str(self.status.size)), ("status", listed),
+                    ("residual", f"{worst:.1e} (worst)")]
+        rows = [("status", str(self.status)), ("route", str(self.route))]
+        for name in ("logp", "direction", "multipliers"):
+            array = getattr(self, name)
+            if array is not None:
+                rows.append((name, np.array2string(array, precision=5, suppress_small=True)))
+        for name in ("component", "cycle", "dimension"):
+            if getattr(self, name) is not None:
+                rows.append((name, str(getattr(self, name))))
+        for name in ("value", "loss"):
+            if getattr(self, name) is not None:
+                rows.append((name, f"{getattr(self, name):.6g}"))
+        return [*rows, ("residual", f"{self.residual:.1e}")]
+
+
+_ROW_FILL = {"logp": -np.inf, "value": -np.inf, "direction": 0.0, "multipliers": 0.0, "loss": 0.0}
+
+
+def stack(parts: Sequence[Solution], lead: tuple[int, ...], k: int) -> Solution:
+    """Join single solutions into a batch of leading shape `lead`."""
+    columns: dict[str, Any] = {}
+    for name in Solution.__dataclass_fields__:
+        values = [getattr(part, name) for part in parts]
+        if name == "limit" or all(v is None for v in values):
+            columns[name] = None if name not in ("logp", "value") else _fill(name, values, lead, k)
+        elif name in _ROW_FILL:
+            columns[name] = _fill(name, values, lead, k)
+        elif name == "residual":
+            columns[name] = np.array(values, dtype=np.float64).reshape(lead)
+        else:
+            columns[name] = _objects(values, lead)
+    if any(part.limit is not None for part in parts):
+        columns["limit"] = _stack_limits(parts, lead, k)
+    return Solution(**columns)
+
+
+def _fill(name: str, values: list[Any], lead: tuple[int, ...], k: int) -> FloatArray:
+    shape = next((np.shape(v) for v in values if v is not None), (k,) if name == "logp" else ())
+    blank = np.full(shape, _ROW_FILL[name])
+    rows = [blank if v is None else np.asarray(v, dtype=np.float64) for v in values]
+    return np.array(rows, dtype=np.float64).reshape(lead + shape)
+
+
+def _objects(values: list[Any], lead: tuple[int, ...]) -> npt.NDArray[np.object_]:
+    array = np.empty(len(values), dtype=object)
+    for i, value in enumerate(values):
+        array[i] = value
+    return array.reshape(lead)
+
+
+def _stack_limits(
+    parts: Sequence[Solution], lead: tuple[int, ...], k: int
+) -> tuple[FloatArray, FloatArray]:
+    """Finite parts and component labels: a prompt that converges is one component, its logp."""
+    finite = [part.logp if part.limit is None else part.limit[0] for part in parts]
+    labels = [np.zeros(k) if part.limit is None else part.limit[1] for part in parts]
+    shape = (*lead, k)
+    return np.array(finite).reshape(shape), np.array(labels, dtype=np.float64).reshape(shape)
