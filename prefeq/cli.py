@@ -31,7 +31,7 @@ TABLE   columns prompt, response, ref_logp, reward: one row a response. ref_logp
 FILE    columns prompt, winner, loser and optionally prob (the probability that the winner is
         preferred; it overrides --labels) and mass (default: equal, of sum 1 in each prompt).
 OUT     strict JSON: infinities are the strings "inf" and "-inf"; what does not exist is null
-        (the log-policy of a DPO that diverges, anything of a CPO whose margins are infeasible).
+        (the log-policy of a DPO that diverges, everything of a CPO whose margins contradict).
 """
 
 
@@ -91,9 +91,10 @@ def _parser() -> argparse.ArgumentParser:
 
 def _verify(args: argparse.Namespace) -> int:
     from prefeq.claims import verify
+    from prefeq.progress import progress
     from prefeq.strict_json import write_json
 
-    report = verify(args.claims or None)
+    report = verify(args.claims or None, progress)
     if args.json:
         write_json(args.json, report.to_dict())
     print(report)

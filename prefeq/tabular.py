@@ -51,9 +51,9 @@ def solve_table(
     Returns
     -------
     TableReport
-        In a prompt, ``logp``, ``objective`` and ``residual`` are None where a method has no policy
-        (a DPO that diverges, a CPO whose margins are infeasible). Margins of a diverging DPO are
-        their limits, ±inf among them; those of an infeasible CPO are None.
+        In a prompt, ``logp`` and ``objective`` are None where a method has no policy. For a DPO
+        that diverges, margins are their limits, ±inf among them, and the residual is that of the
+        divergence; for a CPO whose margins are infeasible both are None.
 
     Raises
     ------
@@ -115,7 +115,7 @@ def _bandit(columns: Columns, rows: list[int], beta: float) -> tuple[Bandit, lis
     reward, logp, names = (
         [columns[c][i] for i in rows] for c in ("reward", "ref_logp", "response")
     )
-    return Bandit(reward, logp, beta), names
+    return Bandit(np.array(reward), np.array(logp), beta), names
 
 
 def _given_pairs(
@@ -163,7 +163,7 @@ def _solve_prompt(
             **{m: s.value for m, s in solutions.items()},
         },
         "status": {m: s.status.value for m, s in solutions.items()},
-        "residual": {m: None if s.logp is None else s.residual for m, s in solutions.items()},
+        "residual": {m: _residual(s) for m, s in solutions.items()},
         "pairs": [
             {
                 "winner": responses[prefs.winner[k]],
@@ -177,6 +177,10 @@ def _solve_prompt(
             for k in range(prefs.P)
         ],
     }
+
+
+def _residual(solution: Solution) -> float | None:
+    return None if solution.status is Status.INFEASIBLE else float(solution.residual)
 
 
 def _margins(solution: Solution, prefs: Preferences) -> list[float | None]:

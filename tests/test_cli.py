@@ -173,7 +173,8 @@ def test_verify_prints_writes_and_exits_by_the_report(
 
     asked = []
 
-    def verify(names: Any = None) -> Any:
+    def verify(names: Any, progress: Any) -> Any:
+        assert list(progress([1, 2], "verifying")) == [1, 2]
         asked.append(names)
         return Report(ok=ok, to_dict=lambda: {"claims": []})
 

@@ -83,7 +83,8 @@ def test_the_wheel_solves_the_shipped_bandit_in_a_clean_environment(
     # them, are not read there.
     deps = {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}
     (site / "dependencies.pth").write_text("\n".join(sorted(deps)))
-    found = call(python, "-c", "import prefeq; print(prefeq.__file__, prefeq.__version__)")
+    code = "import prefeq; print(prefeq.__file__, prefeq.__version__)"
+    found = call(python, "-c", code, cwd=tmp_path)  # not here, where the sources are
     assert found.split() == [str(site / "prefeq" / "__init__.py"), prefeq.__version__]
 
     table, out = site / "prefeq" / "data" / "capitals.csv", tmp_path / "out.json"

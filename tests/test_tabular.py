@@ -130,6 +130,7 @@ def test_ordered_labels_diverge_and_have_no_policy() -> None:
     assert prompt["status"] == {"rlhf": "optimal", "dpo": "diverges", "cpo": "optimal"}
     assert prompt["logp"]["dpo"] is None
     assert prompt["objective"]["dpo"] is None
+    assert 0 <= prompt["residual"]["dpo"] <= 1e-9, "the divergence carries its certificate"
     assert [pair["dpo_margin"] for pair in prompt["pairs"]] == ["inf", "inf"]
 
 
@@ -170,6 +171,7 @@ def test_infeasible_margins_are_an_answer_of_their_prompt_alone() -> None:
     assert first["status"]["cpo"] == "infeasible"
     assert first["logp"]["cpo"] is None
     assert first["objective"]["cpo"] is None
+    assert first["residual"]["cpo"] is None
     assert [pair["cpo_margin"] for pair in first["pairs"]] == [None] * 3
     assert second["status"]["cpo"] == "optimal"
     assert second["pairs"][0]["cpo_margin"] == pytest.approx(0.5, abs=1e-12)

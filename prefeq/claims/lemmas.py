@@ -195,3 +195,15 @@ def cycle_sum(largest: int = 6) -> Evidence:
         f = sp.symbols(f"f0:{size}", real=True)
         sums.append(sum(a - b for a, b in itertools.pairwise((*f, f[0]))))
     return prove_zero("cycle-sum", f"margins around a cycle telescope to 0 (2 to {largest})", *sums)
+
+
+def linear_constraint() -> Evidence:
+    """δ ≥ m is linear in π: log π(w) − log π(l) ≥ m iff π(w) − e^m π(l) ≥ 0, as e^t increases."""
+    pw, pl = positive("pi_w pi_l")
+    m = real("m")
+    excess = sp.log(pw) - sp.log(pl) - m
+    return prove_zero(
+        "linear-constraint",
+        "pi(w) - e^m pi(l) = pi(l) e^m (e^(delta - m) - 1), of the sign of delta - m",
+        pw - sp.exp(m) * pl - pl * sp.exp(m) * (sp.exp(excess) - 1),
+    )

@@ -22,22 +22,29 @@ def rlhf_margin() -> Evidence:
     )
 
 
-def assumption() -> Evidence:
-    """A 3.1, decided in rationals, against `margins.assumption_holds`."""
+def assumption(strict: bool = True) -> Evidence:
+    """A 3.1 (or its weak form), decided in rationals, against `margins.assumption_holds`."""
 
     def exact(delta_ref: float, gap: float, beta: float) -> bool | None:
         product, need = Fraction(beta) * Fraction(delta_ref), Fraction(gap)
         # One rounding of the product is allowed to the package: too close to call within it.
         if 0 < abs(product + need) <= abs(product) * Fraction(2) ** -50:
             return None
-        return product + need > 0
+        return product + need > 0 or (not strict and product + need == 0)
 
     return tie_decision(
-        "the sign of delta* agrees with margins.assumption_holds",
+        f"delta* {'>' if strict else '>='} 0 agrees with margins.assumption_holds",
         exact,
-        lambda delta_ref, gap, beta: margins.assumption_holds(delta_ref, gap, beta),
+        lambda delta_ref, gap, beta: margins.assumption_holds(
+            delta_ref, gap, beta, strict=strict
+        ),
         points("delta_ref", "gap", "beta"),
     )
+
+
+def weak_assumption() -> Evidence:
+    """The weak condition δ* ≥ 0 likewise."""
+    return assumption(strict=False)
 
 
 def critical_gap() -> Evidence:

@@ -41,11 +41,15 @@ class Body:
 
 @dataclass(frozen=True)
 class Part:
-    """What hangs beyond a forest edge, seen from a root: its body and its end of the edge."""
+    """What hangs beyond a forest edge, seen from a root: its body, the rest, its end of the edge."""
 
     body: Body
+    rest: Body
     vertex: int
     is_winner: bool
+
+
+NOTHING = Body(-np.inf, 0.0)
 
 
 class Forest:
@@ -92,12 +96,19 @@ class Forest:
         vertices = [vertex for vertex, _, _ in order]
         weight = self.log_weight[vertices] + self.tilt * self.f[vertices]
         pull = self.f[vertices] - self.target[vertices]
-        bodies = {v: Body(float(weight[i]), float(pull[i])) for i, v in enumerate(vertices)}
-        beyond = {}
-        for vertex, edge, parent in reversed(order[1:]):
-            beyond[edge] = Part(bodies[vertex], vertex, self.ends[edge][0] == vertex)
-            bodies[parent] = bodies[parent].join(bodies[vertex])
-        return bodies[root], beyond, vertices
+        alone = {v: Body(float(weight[i]), float(pull[i])) for i, v in enumerate(vertices)}
+        below, children = dict(alone), {v: list[int]() for v in vertices}
+        for vertex, _, parent in reversed(order[1:]):
+            below[parent] = below[parent].join(below[vertex])
+            children[parent].append(vertex)
+        outside, beyond = {root: NOTHING}, {}
+        for vertex, edge, parent in order[1:]:
+            rest = alone[parent].join(outside[parent])
+            for sibling in children[parent]:
+                rest = rest if sibling == vertex else rest.join(below[sibling])
+            outside[vertex] = rest
+            beyond[edge] = Part(below[vertex], rest, vertex, self.ends[edge][0] == vertex)
+        return below[root], beyond, vertices
 
     def settle(self, root: int) -> None:
         """Recompute f on the root's block from its tight constraints and its weighted mean."""
@@ -213,26 +224,26 @@ def _weakest_forward(state: Forest, path: list[int], start: int) -> int | None:
 class Travel:
     """Two bodies drawn apart by one constraint, as functions of the widening y of their gap.
 
-    The upper body moves by p₁ = −D₁ + (y − y₀)·σ(−κy − log ρ), the lower by p₂ = p₁ − y; D is a
-    body's pull, ρ the ratio of the weights, y₀ = D₂ − D₁ the widening at which neither is held. p₂
-    only falls; p₁ rises to one peak, at κ(y − y₀) = 1 + ω(−1 − κy₀ − log ρ) with Wright's ω, and
-    falls after it. A part beyond an edge lets go when its own mean is passed.
+    The upper body moves by p₁ = −D₁ + (y − y₀)·σ(−κy − log ρ), the lower by
+    p₂ = −D₂ − (y − y₀)·σ(κy + log ρ); D is a body's pull, ρ the ratio of the weights, and
+    y₀ = D₂ − D₁ the widening at which neither is held. p₂ only falls; p₁ rises to one peak, at
+    κ(y − y₀) = 1 + ω(−1 − κy₀ − log ρ) with Wright's ω, and falls after it. An edge lets go where
+    the part beyond it passes its own mean. That part may outweigh the rest by e^{800} and not feel
+    the pull in its last digit; then the rest tells, as the two sums cancel.
     """
 
     def __init__(self, upper: Body, lower: Body, tilt: float, need: float) -> None:
-        self.upper, self.tilt, self.need = upper, tilt, need
+        self.upper, self.lower, self.tilt, self.need = upper, lower, tilt, need
         self.log_ratio = upper.log_weight - lower.log_weight
         self.free = lower.pull - upper.pull
 
     def high(self, y: float) -> float:
         """Displacement of the upper body."""
-        lean = self.tilt * y + self.log_ratio
-        share = 1.0 / (1.0 + np.exp(lean)) if lean < 700 else np.exp(-lean)
-        return float(-self.upper.pull + (y - self.free) * share)
+        return -self.upper.pull + (y - self.free) * _logistic(-self.tilt * y - self.log_ratio)
 
     def low(self, y: float) -> float:
         """Displacement of the lower body."""
-        return self.high(y) - y
+        return -self.lower.pull - (y - self.free) * _logistic(self.tilt * y + self.log_ratio)
 
     def peak(self) -> float:
         """Widening in [0, need] at which the upper body is highest."""
@@ -243,28 +254,49 @@ class Travel:
         omega = float(wrightomega(-1.0 - self.tilt * self.free - self.log_ratio))
         return min(max(self.free + (1.0 + omega) / self.tilt, 0.0), self.need)
 
+    def pull(self, part: Part, *, above: bool) -> Callable[[float], float]:
+        """Return the pull on a part of the upper (else lower) body, up to a positive factor."""
+        own, across = (self.high, self.low) if above else (self.low, self.high)
+        other = self.lower if above else self.upper
+
+        def at(y: float) -> float:
+            moved, opposite = own(y), across(y)
+            here = _moved(part.body, moved, self.tilt)
+            rest = _moved(part.rest, moved, self.tilt).join(_moved(other, opposite, self.tilt))
+            return here.pull if here.log_weight <= rest.log_weight else -rest.pull
+
+        return at
+
     def first_release(self, above: dict[int, Part], below: dict[int, Part]) -> tuple[float, int]:
         """Return (widening, edge) of the first edge to let go, or (need, -1) if none does."""
         peak = self.peak()
         events = [(self.need, -1)]
         for edge, part in above.items():
-            level = -part.body.pull
-            if not part.is_winner and self.high(peak) > level:
-                events.append((_crossing(self.high, level, 0.0, peak), edge))
-            elif part.is_winner and self.high(self.need) < level:
-                events.append((_crossing(self.high, level, peak, self.need), edge))
+            pull = self.pull(part, above=True)
+            if not part.is_winner and pull(peak) > 0:
+                events.append((_crossing(pull, 0.0, peak), edge))
+            elif part.is_winner and pull(self.need) < 0:
+                events.append((_crossing(pull, peak, self.need), edge))
         for edge, part in below.items():
-            level = -part.body.pull
-            if part.is_winner and self.low(self.need) < level:
-                events.append((_crossing(self.low, level, 0.0, self.need), edge))
+            pull = self.pull(part, above=False)
+            if part.is_winner and pull(self.need) < 0:
+                events.append((_crossing(pull, 0.0, self.need), edge))
         return min(events)
 
 
-def _crossing(move: Callable[[float], float], level: float, start: float, stop: float) -> float:
-    """Return where a monotone move crosses a level; the start if rounding put it beyond already."""
+def _logistic(z: float) -> float:
+    return float(np.exp(-np.logaddexp(0.0, -z)))
+
+
+def _moved(body: Body, step: float, tilt: float) -> Body:
+    return Body(body.log_weight + tilt * step, body.pull + step)
+
+
+def _crossing(pull: Callable[[float], float], start: float, stop: float) -> float:
+    """Return where a pull changes sign; the start if rounding put it beyond already."""
     from scipy.optimize import brentq
 
-    if (move(start) - level) * (move(stop) - level) >= 0:
+    if pull(start) * pull(stop) >= 0:
         return start
     xtol = max(EPS * (stop - start), 1e-300)
-    return float(brentq(lambda y: move(y) - level, start, stop, xtol=xtol, rtol=4 * EPS))
+    return float(brentq(pull, start, stop, xtol=xtol, rtol=4 * EPS))

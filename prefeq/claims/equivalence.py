@@ -1,0 +1,272 @@
+"""`equivalence`: "DPO and RLHF are equivalent iff δ_ref > −Δr/β for every pair".
+
+Five readings, each a theorem or not: what the labels are, and what is said to be equivalent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from prefeq import bandit as bandits
+from prefeq import preferences, solvers
+from prefeq.claims import gallery, lemmas, recheck, samples, ties
+from prefeq.claims.evidence import Evidence
+from prefeq.claims.implication import Equivalence
+from prefeq.claims.registry import Claim, Reading, register
+
+ORDERED = Equivalence(gallery.assumption, gallery.dpo_is_rlhf, gallery.acyclic, "ordered")
+CYCLIC = Equivalence(
+    gallery.assumption, gallery.dpo_is_rlhf, lambda i: not gallery.acyclic(i), "ordered"
+)
+CONNECTED = Equivalence(
+    gallery.assumption, gallery.dpo_is_rlhf, gallery.connected, "bradley-terry"
+)
+DISCONNECTED = Equivalence(
+    gallery.assumption, gallery.dpo_is_rlhf, lambda i: not gallery.connected(i), "bradley-terry"
+)
+ALIGNMENT = Equivalence(
+    gallery.assumption, gallery.dpo_is_aligned, lambda i: True, "bradley-terry"
+)
+CONSTRAINED = Equivalence(
+    gallery.weak_assumption, gallery.cpo_is_rlhf, lambda i: True, "bradley-terry"
+)
+
+
+def _ordered_if() -> Iterator[Evidence]:
+    yield from ORDERED.decide("if")
+    yield from (ties.rlhf_margin(), ties.assumption(), ties.pair_gradient())
+
+
+def _ordered_only_if() -> Iterator[Evidence]:
+    yield lemmas.acyclic_heights()
+    yield from lemmas.ordered_slope()
+    yield ORDERED.never("only-if")
+    yield from ORDERED.decide("only-if")
+    yield ties.pair_gradient()
+    yield samples.asserted("DPO diverges", samples.acyclic(20), _diverges)
+
+
+def _cyclic_if() -> Iterator[Evidence]:
+    yield lemmas.rlhf_margin_identity()
+    yield lemmas.cycle_sum()
+    yield CYCLIC.never("if")
+    yield from CYCLIC.decide("if")
+    yield from (ties.rlhf_margin(), ties.assumption())
+
+
+def _cyclic_only_if() -> Iterator[Evidence]:
+    yield from CYCLIC.decide("only-if")
+    yield from lemmas.convex_and_smooth()
+    yield from (ties.rlhf_margin(), ties.assumption(), ties.pair_gradient())
+
+
+def _connected_if() -> Iterator[Evidence]:
+    yield from lemmas.edge_minimiser()
+    yield lemmas.rlhf_attains()
+    yield lemmas.incidence_kernel()
+    yield lemmas.normalisation()
+    yield from CONNECTED.decide("if")
+    yield from (ties.soft_loss(), ties.soft_gradient(), ties.soft_minimiser())
+    yield _components_agree()
+    yield samples.asserted("DPO = RLHF", samples.connected(30), _same_policy)
+
+
+def _connected_only_if() -> Iterator[Evidence]:
+    yield from CONNECTED.decide("only-if")
+    yield from lemmas.edge_minimiser()
+    yield lemmas.rlhf_attains()
+    yield lemmas.incidence_kernel()
+    yield from (ties.rlhf_margin(), ties.assumption(), ties.soft_gradient())
+
+
+def _disconnected(part: str) -> Iterator[Evidence]:
+    yield from DISCONNECTED.decide("if" if part == "if" else "only-if")
+    yield from lemmas.edge_minimiser()
+    yield lemmas.rlhf_attains()
+    yield lemmas.conserved_logits()
+    yield from lemmas.convex_and_smooth()
+    yield from (ties.rlhf_margin(), ties.assumption(), ties.soft_gradient())
+    yield _components_agree()
+
+
+def _alignment(part: str) -> Iterator[Evidence]:
+    yield from lemmas.edge_minimiser()
+    yield lemmas.rlhf_attains()
+    yield lemmas.rlhf_margin_identity()
+    yield from ALIGNMENT.decide("if" if part == "if" else "only-if")
+    yield from (ties.rlhf_margin(), ties.assumption(), ties.soft_minimiser())
+    problems = samples.acyclic(20, labels="bradley-terry")
+    yield samples.asserted("DPO's margins are delta*", problems, _same_margins)
+
+
+def _constrained(part: str) -> Iterator[Evidence]:
+    yield lemmas.rlhf_margin_identity()
+    yield lemmas.linear_constraint()
+    yield lemmas.rlhf_closed_form()
+    yield from lemmas.gibbs_inequality()
+    yield from CONSTRAINED.decide("if" if part == "if" else "only-if")
+    yield from (ties.rlhf_margin(), ties.weak_assumption())
+    yield samples.asserted("CPO(0) = RLHF iff delta* >= 0", samples.acyclic(30), _cpo_iff)
+
+
+def _components_agree() -> Evidence:
+    """Compare the package's components with the exact ones on every graph up to K = 4."""
+    from prefeq.claims import exact_graphs
+
+    def comparisons() -> Iterator[recheck.Comparison]:
+        for size in (2, 3, 4):
+            bandit = bandits.Bandit(np.zeros(size), np.zeros(size), 1.0)
+            for edges in exact_graphs.graphs(size):
+                pairs = np.array(edges, dtype=np.int64).reshape(-1, 2)
+                prefs = preferences.Preferences(pairs[:, 0], pairs[:, 1])
+                want = exact_graphs.components(size, edges)
+                got = prefs.components(bandit)
+                yield f"components of {edges}", tuple(got.tolist()) == want
+                yield f"connected {edges}", bool(prefs.is_connected(bandit)) == (max(want) == 0)
+
+    return recheck.rechecked("the package's components agree with exact ones", comparisons())
+
+
+def _diverges(bandit: bandits.Bandit, prefs: preferences.Preferences) -> bool:
+    dpo = solvers.solve_dpo(bandit, prefs)
+    rise = dpo.direction[prefs.winner] - dpo.direction[prefs.loser]
+    return dpo.logp is None and bool(np.all(rise >= 1 - 1e-9))
+
+
+def _same_policy(bandit: bandits.Bandit, prefs: preferences.Preferences) -> bool:
+    dpo, rlhf = solvers.solve_dpo(bandit, prefs), solvers.solve_rlhf(bandit)
+    return dpo.logp is not None and recheck.close(
+        bandit.beta * dpo.logp, bandit.beta * rlhf.logp
+    )
+
+
+def _same_margins(bandit: bandits.Bandit, prefs: preferences.Preferences) -> bool:
+    dpo, rlhf = solvers.solve_dpo(bandit, prefs), solvers.solve_rlhf(bandit)
+    return recheck.close(bandit.beta * dpo.margin(prefs), bandit.beta * rlhf.margin(prefs))
+
+
+def _cpo_iff(bandit: bandits.Bandit, prefs: preferences.Preferences) -> bool:
+    rlhf, cpo = solvers.solve_rlhf(bandit), solvers.solve_cpo(bandit, prefs, margin=0.0)
+    optimal = rlhf.margin(prefs)
+    same = recheck.close(cpo.logp, rlhf.logp)
+    return bool(np.all(optimal >= 0)) == same or bool(np.min(np.abs(optimal)) < 1e-6)
+
+
+_CONDITION = "delta_ref > -gap/beta on every pair"
+_POPULATION = "Bradley-Terry population labels q = sigma(gap), any K, rewards, reference and beta > 0"
+_ANSWER = "DPO's answer (the limit of gradient descent from pi_ref) is the RLHF optimum"
+
+register(
+    Claim(
+        id="equivalence",
+        title="DPO and RLHF are equivalent iff delta_ref > -gap/beta for every pair",
+        source="arXiv:2605.20834, the conditional equivalence theorem",
+        provenance="secondary",
+        readings=(
+            Reading(
+                "ordered-pair",
+                f"{_CONDITION} => the DPO loss is minimal at the RLHF optimum",
+                "ordered pairs (q = 1) without a directed cycle, any K, beta > 0",
+                _ordered_if,
+                "if",
+            ),
+            Reading(
+                "ordered-pair",
+                f"the DPO loss is minimal at the RLHF optimum => {_CONDITION}",
+                "ordered pairs (q = 1) without a directed cycle, any K, beta > 0: no finite "
+                "policy minimises the loss, so the two never coincide",
+                _ordered_only_if,
+                "only-if",
+                never=("acyclic-heights", "ordered-slope"),
+            ),
+            Reading(
+                "ordered-pair-with-cycles",
+                f"{_CONDITION} => {_ANSWER}",
+                "ordered pairs (q = 1) with a directed cycle, any K, beta > 0: the margins around "
+                "a cycle sum to zero, so the condition never holds",
+                _cyclic_if,
+                "if",
+                never=("margin-identity", "cycle-sum"),
+            ),
+            Reading(
+                "ordered-pair-with-cycles",
+                f"{_ANSWER} => {_CONDITION}",
+                "ordered pairs (q = 1) with a directed cycle, any K, beta > 0",
+                _cyclic_only_if,
+                "only-if",
+                lemmas=("descent-converges",),
+            ),
+            Reading(
+                "bradley-terry-connected",
+                f"{_CONDITION} => the RLHF optimum is the one minimiser of the DPO loss "
+                "(it is so without the condition, too)",
+                f"{_POPULATION}; connected comparison graph",
+                _connected_if,
+                "if",
+                proof=("edge-minimiser", "rlhf-attains", "incidence-kernel", "normalisation"),
+            ),
+            Reading(
+                "bradley-terry-connected",
+                f"the RLHF optimum is the one minimiser of the DPO loss => {_CONDITION}",
+                f"{_POPULATION}; connected comparison graph",
+                _connected_only_if,
+                "only-if",
+                lemmas=("edge-minimiser", "rlhf-attains", "incidence-kernel"),
+            ),
+            *(
+                Reading(
+                    "bradley-terry-disconnected",
+                    f"{_CONDITION} => {_ANSWER}"
+                    if part == "if"
+                    else f"{_ANSWER} => {_CONDITION}",
+                    f"{_POPULATION}; comparison graph with several components",
+                    (lambda part=part: _disconnected(part)),
+                    part,
+                    lemmas=(
+                        "edge-minimiser",
+                        "rlhf-attains",
+                        "conserved-logits",
+                        "descent-converges",
+                    ),
+                )
+                for part in ("if", "only-if")
+            ),
+            *(
+                Reading(
+                    "alignment",
+                    f"{_CONDITION} => every minimiser of the DPO loss has delta > 0 on every pair"
+                    if part == "if"
+                    else f"every minimiser of the DPO loss has delta > 0 on every pair => "
+                    f"{_CONDITION}",
+                    f"{_POPULATION}; any comparison graph",
+                    (lambda part=part: _alignment(part)),
+                    part,
+                    proof=("edge-minimiser", "rlhf-attains", "margin-identity"),
+                )
+                for part in ("if", "only-if")
+            ),
+            *(
+                Reading(
+                    "constrained",
+                    "delta_ref >= -gap/beta on every pair => CPO(0), the RLHF program with "
+                    "delta >= 0 as constraints, has the RLHF optimum"
+                    if part == "if"
+                    else "CPO(0), the RLHF program with delta >= 0 as constraints, has the RLHF "
+                    "optimum => delta_ref >= -gap/beta on every pair",
+                    "the weak form of the condition; any pairs and rewards, any K, beta > 0",
+                    (lambda part=part: _constrained(part)),
+                    part,
+                    proof=(
+                        ("margin-identity", "linear-constraint", "gibbs-identity",
+                         "gibbs-inequality")
+                        if part == "if"
+                        else ("margin-identity", "linear-constraint")
+                    ),
+                )
+                for part in ("if", "only-if")
+            ),
+        ),
+    )
+)
