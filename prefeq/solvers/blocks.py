@@ -20,7 +20,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from prefeq.arrays import FloatArray, IntArray
+from prefeq.arrays import FloatArray, IntArray, logsumexp
 
 EPS = float(np.finfo(np.float64).eps)
 
@@ -110,6 +110,34 @@ class Forest:
             beyond[edge] = Part(below[vertex], rest, vertex, self.ends[edge][0] == vertex)
         return below[root], beyond, vertices
 
+    def lump(self, vertices: set[int]) -> Body:
+        """Return any set of vertices as one body."""
+        members = sorted(vertices)
+        if not members:
+            return NOTHING
+        weight = self.log_weight[members] + self.tilt * self.f[members]
+        total = logsumexp(weight)
+        pull = np.sum(np.exp(weight - total) * (self.f[members] - self.target[members]))
+        return Body(float(total), float(pull))
+
+    def side(self, edge: int, end: int) -> set[int]:
+        """Return the vertices on one end's side of a forest edge."""
+        self.cut(edge)
+        found = {vertex for vertex, _, _ in self.walk(end)}
+        self.link(edge)
+        return found
+
+    def outpushes(self, inner: set[int], outer: set[int], everything: set[int]) -> bool:
+        """Whether the sum of weight·(f − a) over `outer` exceeds that over `inner`, its subset.
+
+        Where the two agree to the last digit (weights e^{800} apart) their difference still has a
+        sign: it is the sum over outer \ inner, or minus the sum over all the rest.
+        """
+        between, rest = self.lump(outer - inner), self.lump(everything - outer | inner)
+        if between.log_weight <= rest.log_weight:
+            return between.pull > 0
+        return rest.pull < 0
+
     def settle(self, root: int) -> None:
         """Recompute f on the root's block from its tight constraints and its weighted mean."""
         for vertex, edge, parent in self.walk(root)[1:]:
@@ -129,19 +157,34 @@ class Forest:
             edges.append(edge)
         return edges[::-1]
 
-    def push(self, edge: int) -> tuple[Body, float]:
-        """Return the lighter side of a forest edge and its pull, signed so that tight means ≥ 0.
+    def push(self, edge: int) -> Body:
+        """Return the push on a forest edge as a body, its pull signed so that tight means ≥ 0.
 
-        The push φ = Σ e^{u + κf}(f − a) over the winner's side is weight times pull; in a balanced
-        block it is minus the loser's sum, and the lighter side knows it better.
+        φ = Σ e^{u + κf}(f − a) over the winner's side is weight times pull; in a balanced block it
+        is minus the loser's sum, and the lighter side knows it better.
         """
         winner, loser = self.ends[edge]
         self.cut(edge)
         above, below = self.survey(winner)[0], self.survey(loser)[0]
         self.link(edge)
-        if above.log_weight < below.log_weight:
-            return above, above.pull
-        return below, -below.pull
+        lighter = above.log_weight < below.log_weight
+        return above if lighter else Body(below.log_weight, -below.pull)
+
+    def purge(self, root: int, rounding: float) -> None:
+        """Let go of edges of the root's block that pull where they should push, worst first.
+
+        In exact arithmetic there are none; bodies e^{800} apart in weight can hide one.
+        """
+        while True:
+            edges = [edge for _, edge, _ in self.walk(root)[1:]]
+            worst = min(((self.push(edge).pull, edge) for edge in edges), default=(0.0, -1))
+            if worst[0] >= -rounding:
+                return
+            self.cut(worst[1])
+            for end in self.ends[worst[1]]:
+                self.settle(end)
+                if end != root and self.path(end, root) is None:
+                    self.purge(end, rounding)
 
 
 @dataclass(frozen=True)
@@ -169,18 +212,19 @@ def project(
     """
     state = Forest(target, log_weight, tail, head, margin, tilt)
     size = max(1.0, float(np.max(np.abs(margin), initial=0.0)), float(np.max(np.abs(target))))
+    rounding = 16 * EPS * size
     for steps in range(20 * (tail.size + target.size) + 100):
         violation = margin - (state.f[tail] - state.f[head])
         violation[sorted(state.edges)] = -np.inf
         worst = int(np.argmax(violation)) if violation.size else -1
-        if worst < 0 or violation[worst] <= 16 * EPS * size:
+        if worst < 0 or violation[worst] <= rounding:
             return Projection(state.f, tuple(sorted(state.edges)), steps, True)
-        if not _absorb(state, worst):
+        if not _absorb(state, worst, rounding):
             break
     return Projection(state.f, tuple(sorted(state.edges)), steps, False)
 
 
-def _absorb(state: Forest, edge: int) -> bool:
+def _absorb(state: Forest, edge: int, rounding: float) -> bool:
     """Pull one violated constraint to its margin, letting go of tight ones that stop pushing."""
     winner, loser = state.ends[edge]
     path = state.path(winner, loser)
@@ -194,31 +238,55 @@ def _absorb(state: Forest, edge: int) -> bool:
         lower, below, sinkers = state.survey(loser)
         need = float(state.margin[edge] - (state.f[winner] - state.f[loser]))
         travel = Travel(upper, lower, state.tilt, need)
-        width, released = travel.first_release(above, below)
+        width, tied = travel.first_release(above, below, rounding)
         state.f[risers] += travel.high(width)
         state.f[sinkers] += travel.low(width)
-        if released < 0:
+        if not tied:
             break
-        free = (above.get(released) or below[released]).vertex
+        ends = {e: (above.get(e) or below[e]).vertex for e in tied}
+        released = _break_tie(state, tied, ends, set(risers) | set(sinkers))
         state.cut(released)
-        state.settle(free)
+        state.settle(ends[released])
+        state.purge(ends[released], rounding)
     state.link(edge)
     state.settle(winner)
+    state.purge(winner, rounding)
     return True
 
 
 def _weakest_forward(state: Forest, path: list[int], start: int) -> int | None:
     """Return the edge with the least push among those that the path runs winner → loser."""
-    best, weakest, vertex = np.inf, None, start
+    block = {vertex for vertex, _, _ in state.walk(start)}
+    weakest, upper, vertex = None, set[int](), start
     for edge in path:
         winner, loser = state.ends[edge]
         if winner == vertex:
-            body, pull = state.push(edge)
-            log_push = body.log_weight + np.log(pull) if pull > 0 else -np.inf
-            if weakest is None or log_push < best:
-                best, weakest = log_push, edge
+            above = state.side(edge, winner)
+            if weakest is None or not state.outpushes(upper, above, block):
+                weakest, upper = edge, above
         vertex = loser if winner == vertex else winner
     return weakest
+
+
+def _break_tie(state: Forest, tied: list[int], ends: dict[int, int], everything: set[int]) -> int:
+    """Return which of the edges that let go together, nested ones, truly comes first.
+
+    `ends` gives each edge's end on its far side. All of them are losing push to the same pull, so
+    the one with the least push goes first.
+    """
+    first, part = tied[0], state.side(tied[0], ends[tied[0]])
+    for edge in tied[1:]:
+        other = state.side(edge, ends[edge])
+        inner, outer = (part, other) if part < other else (other, part)
+        if not inner < outer or (state.ends[edge][0] == ends[edge]) != (
+            state.ends[first][0] == ends[first]
+        ):
+            continue
+        grows = state.outpushes(inner, outer, everything)  # sums; pushes if the part is the winner
+        outer_is_less = grows != (state.ends[edge][0] == ends[edge])
+        if outer_is_less == (outer is other):
+            first, part = edge, other
+    return first
 
 
 class Travel:
@@ -254,34 +322,50 @@ class Travel:
         omega = float(wrightomega(-1.0 - self.tilt * self.free - self.log_ratio))
         return min(max(self.free + (1.0 + omega) / self.tilt, 0.0), self.need)
 
-    def pull(self, part: Part, *, above: bool) -> Callable[[float], float]:
-        """Return the pull on a part of the upper (else lower) body, up to a positive factor."""
+    def push(self, part: Part, *, above: bool) -> Callable[[float], Body]:
+        """Return the push on a part of the upper (else lower) body, as the lighter of two bodies.
+
+        The pull of that body has the sign of the part's own pull.
+        """
         own, across = (self.high, self.low) if above else (self.low, self.high)
         other = self.lower if above else self.upper
 
-        def at(y: float) -> float:
+        def at(y: float) -> Body:
             moved, opposite = own(y), across(y)
             here = _moved(part.body, moved, self.tilt)
             rest = _moved(part.rest, moved, self.tilt).join(_moved(other, opposite, self.tilt))
-            return here.pull if here.log_weight <= rest.log_weight else -rest.pull
+            if here.log_weight <= rest.log_weight:
+                return here
+            return Body(rest.log_weight, -rest.pull)
 
         return at
 
-    def first_release(self, above: dict[int, Part], below: dict[int, Part]) -> tuple[float, int]:
-        """Return (widening, edge) of the first edge to let go, or (need, -1) if none does."""
+    def first_release(
+        self, above: dict[int, Part], below: dict[int, Part], rounding: float
+    ) -> tuple[float, list[int]]:
+        """Return the widening where the first edge lets go, and all that do so up to rounding.
+
+        (need, []) if none does.
+        """
         peak = self.peak()
-        events = [(self.need, -1)]
+        events: list[tuple[float, int]] = []
+
+        def watch(edge: int, push: Callable[[float], Body], start: float, stop: float) -> None:
+            sign = 1.0 if push(stop).pull > 0 else -1.0
+            events.append((_crossing(lambda z: sign * push(z).pull, start, stop), edge))
+
         for edge, part in above.items():
-            pull = self.pull(part, above=True)
-            if not part.is_winner and pull(peak) > 0:
-                events.append((_crossing(pull, 0.0, peak), edge))
-            elif part.is_winner and pull(self.need) < 0:
-                events.append((_crossing(pull, peak, self.need), edge))
+            push = self.push(part, above=True)
+            if not part.is_winner and push(peak).pull > 0:
+                watch(edge, push, 0.0, peak)
+            elif part.is_winner and push(self.need).pull < 0:
+                watch(edge, push, peak, self.need)
         for edge, part in below.items():
-            pull = self.pull(part, above=False)
-            if part.is_winner and pull(self.need) < 0:
-                events.append((_crossing(pull, 0.0, self.need), edge))
-        return min(events)
+            push = self.push(part, above=False)
+            if part.is_winner and push(self.need).pull < 0:
+                watch(edge, push, 0.0, self.need)
+        first = min(events, default=(self.need, -1))[0]
+        return first, [edge for y, edge in sorted(events) if y <= first + rounding]
 
 
 def _logistic(z: float) -> float:
