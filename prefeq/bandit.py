@@ -67,7 +67,7 @@ class Bandit:
         refuse("reward", reward, ~np.isfinite(reward), "rewards must be finite (absent ones: 0)")
         refuse("beta", beta, ~(np.isfinite(beta) & (beta > 0)), "beta must be positive and finite")
         bad = np.isnan(ref_logp) | (ref_logp == np.inf)
-        refuse("ref_logp", ref_logp, bad, "must be a log-prob in nats, or -inf for 'not a response'")
+        refuse("ref_logp", ref_logp, bad, "must be a log-prob, or -inf for 'not a response'")
         k = reward.shape[-1]
         ref_logp = np.broadcast_to(ref_logp, (*lead, k))
         reward = np.array(np.broadcast_to(reward, (*lead, k)))

@@ -45,7 +45,7 @@ def _rank(labels: list[int]) -> IntArray:
 
 
 def spanning_forest(n: int, tail: IntArray, head: IntArray, weight: FloatArray) -> list[int]:
-    """Return the edges of a maximum-weight spanning forest (Kruskal; ties go to the lower index)."""
+    """Return the edges of a maximum-weight spanning forest (Kruskal; ties: the lower index)."""
     label = list(range(n))
     chosen = []
     for edge in np.argsort(-weight, kind="stable").tolist():

@@ -138,8 +138,9 @@ class Preferences:
         drawn = rng.multinomial(n, share) if share.shape[-1] else np.zeros(share.shape, np.int64)
         count = np.where(share > 0, drawn, 0)
         wins = rng.binomial(count, population.prob)
+        drew = count > 0
         with np.errstate(divide="ignore"):
-            odds = np.log(np.where(count > 0, wins, 1)) - np.log(np.where(count > 0, count - wins, 1))
+            odds = np.log(np.where(drew, wins, 1)) - np.log(np.where(drew, count - wins, 1))
         return cls(population.winner, population.loser, log_odds=odds, mass=count / n)
 
     @property

@@ -87,7 +87,8 @@ class TableReport:
         header = ["prompt", "worst pair", "violated", "ref", *METHODS]
         lines = text.align(header, [_row(prompt) for prompt in ranked[:SHOWN]], left=2)
         if len(ranked) > SHOWN:
-            lines.append(f"... and {len(ranked) - SHOWN} more prompts, further from a violation")
+            rest = len(ranked) - SHOWN
+            lines.append(f"... and {rest} more prompts, less violated; the JSON form has them all")
         return [
             "margins in nats, log pi(winner) - log pi(loser), of each prompt's worst pair:",
             *lines,
@@ -119,7 +120,7 @@ def _worst_margin(pair: dict[str, Any] | None) -> float:
 
 
 def _row(prompt: dict[str, Any]) -> list[str]:
-    name, pair = text.fit(prompt["prompt"], 26), _worst_pair(prompt)
+    name, pair = text.fit(prompt["prompt"], 24), _worst_pair(prompt)
     if pair is None:
         return [name, "(no pairs)", "0/0", *["-"] * 4]
     violated = sum(p["violated"] for p in prompt["pairs"])

@@ -36,7 +36,7 @@ class Status(Enum):
 
 
 _HELP = {
-    Status.OPTIMAL: "The unique optimum; `residual` is the certificate, recomputed from the policy.",
+    Status.OPTIMAL: "The unique optimum; `residual` is its certificate, recomputed from `logp`.",
     Status.NOT_UNIQUE: (
         "The comparison graph is disconnected, so the loss has a whole set of minimisers, of "
         "dimension `dimension`. `logp` is the one that gradient descent from the reference "
@@ -172,8 +172,11 @@ class Solution:
             names, counts = np.unique([str(s) for s in self.status.flat], return_counts=True)
             listed = ", ".join(f"{c} {n}" for n, c in zip(names, counts, strict=True))
             worst = float(np.max(self.residual, initial=0.0))
-            return [("problems", str(self.status.size)), ("status", listed),
-                    ("residual", f"{worst:.1e} (worst)")]
+            return [
+                ("problems", str(self.status.size)),
+                ("status", listed),
+                ("residual", f"{worst:.1e} (worst)"),
+            ]
         rows = [("status", str(self.status)), ("route", str(self.route))]
         for name in ("logp", "direction", "multipliers"):
             array = getattr(self, name)

@@ -7,21 +7,21 @@ import unicodedata
 from collections.abc import Sequence
 
 
-def number(value: float | None, digits: int = 3) -> str:
+def number(value: float | None) -> str:
     """Return a number for a narrow column; "-" for one that does not exist.
 
     Examples
     --------
-    >>> number(-2.5), number(-0.0001), number(None), number(float("-inf")), number(123456789.0)
-    ('-2.500', '-1.00e-04', '-', '-inf', '1.23e+08')
+    >>> number(-2.5), number(-0.0001), number(None), number(float("-inf")), number(-12345.678)
+    ('-2.500', '-1.0e-04', '-', '-inf', '-1.2e+04')
     """
     if value is None:
         return "-"
     if math.isinf(value):
         return "inf" if value > 0 else "-inf"
-    if value and not 10.0**-digits <= abs(value) < 1e5:
-        return f"{value:.2e}"
-    return f"{value:.{digits}f}"
+    if value and not 1e-3 <= abs(value) < 1e4:
+        return f"{value:.1e}"
+    return f"{value:.3f}" if abs(value) < 1e3 else f"{value:.1f}"
 
 
 def width(text: str) -> int:
@@ -33,19 +33,25 @@ def width(text: str) -> int:
 
 
 def fit(text: str, columns: int) -> str:
-    """Return `text` on one line, printable, cut to `columns` and marked where it was cut.
+    """Return `text` on one line, printable, at most `columns` wide: the middle is left out.
+
+    The middle, because prompts of one table often begin alike.
 
     Examples
     --------
-    >>> fit("two\\nlines", 20), fit("a long sentence", 8)
-    ('two lines', 'a long …')
+    >>> fit("two\\nlines", 20), fit("What is the capital of Turkey?", 20)
+    ('two lines', 'What is th… Turkey?')
     """
     text = " ".join("".join(c if c.isprintable() or c.isspace() else "?" for c in text).split())
     if width(text) <= columns:
         return text
-    while text and width(text) > columns - 1:
-        text = text[:-1]
-    return f"{text}…"
+    head = tail = ""
+    for i in range(len(text)):
+        for longer in ((text[: i + 1], tail), (text[: i + 1], text[len(text) - i - 1 :])):
+            if width("".join(longer)) > columns - 1:
+                return f"{head}…{tail}"
+            head, tail = longer
+    return text
 
 
 def align(header: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -> list[str]:

@@ -57,6 +57,17 @@ def critical_gap() -> Evidence:
     )
 
 
+def critical_label_prob() -> Evidence:
+    """σ(−βδ_ref) against `margins.critical_label_prob`."""
+    return tie(
+        "sigma(-beta delta_ref) agrees with margins.critical_label_prob",
+        lambda delta_ref, beta: formulas.sigmoid(BALL, formulas.critical_gap(delta_ref, beta)),
+        lambda delta_ref, beta: margins.critical_label_prob(delta_ref, beta),
+        points("delta_ref", "beta"),
+        scale=lambda value, at: value * (1 + abs(at["beta"] * at["delta_ref"])),
+    )
+
+
 def pair_loss() -> Evidence:
     """The ordered pair's loss against `losses.DPO.value`."""
     return tie(

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from prefeq import graphs
-from prefeq.arrays import FloatArray, logsumexp
+from prefeq.arrays import BoolArray, FloatArray, IntArray, logsumexp
 from prefeq.solvers.constraints import Constraints
 
 
@@ -96,13 +96,13 @@ def kkt_violation(
     return max(parts)
 
 
-def _mean(log_weight: FloatArray, d: FloatArray, members: FloatArray) -> float:
+def _mean(log_weight: FloatArray, d: FloatArray, members: BoolArray) -> float:
     weight = log_weight[members] - logsumexp(log_weight[members])
     return float(np.sum(np.exp(weight) * d[members]))
 
 
 def _side_pull(
-    log_weight: FloatArray, d: FloatArray, above: FloatArray, below: FloatArray
+    log_weight: FloatArray, d: FloatArray, above: BoolArray, below: BoolArray
 ) -> tuple[float, float]:
     """Return (log weight, signed pull) of the lighter side of an edge; tight means pull ≥ 0."""
     up, down = float(logsumexp(log_weight[above])), float(logsumexp(log_weight[below]))
@@ -111,15 +111,13 @@ def _side_pull(
     return down, -_mean(log_weight, d, below)
 
 
-def _winner_side(constraints: Constraints, used: FloatArray, edge: int) -> FloatArray:
+def _winner_side(constraints: Constraints, used: IntArray, edge: int) -> BoolArray:
     others = used[used != edge]
-    label = graphs.components(
-        constraints.n, constraints.winner[others], constraints.loser[others]
-    )
+    label = graphs.components(constraints.n, constraints.winner[others], constraints.loser[others])
     return np.asarray(label == label[constraints.winner[edge]])
 
 
-def _rigid_tree(constraints: Constraints, rigid: FloatArray) -> list[int]:
+def _rigid_tree(constraints: Constraints, rigid: IntArray) -> list[int]:
     tail, head = constraints.winner[rigid], constraints.loser[rigid]
     inside = graphs.spanning_forest(constraints.n, tail, head, np.zeros(rigid.size))
     return [int(rigid[i]) for i in inside]
@@ -128,7 +126,7 @@ def _rigid_tree(constraints: Constraints, rigid: FloatArray) -> list[int]:
 def _spread_rigid(
     constraints: Constraints,
     log_weight: FloatArray,
-    rigid: FloatArray,
+    rigid: IntArray,
     pushes: dict[int, tuple[float, float]],
     log_multiplier: FloatArray,
 ) -> None:

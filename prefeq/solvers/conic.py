@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import warnings
 from typing import Any
 
@@ -34,10 +35,8 @@ def solve(
     problem = cp.Problem(cp.Minimize(leash - np.maximum(tilt, -1e6) @ policy), limits)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Solution may be inaccurate")
-        try:
+        with contextlib.suppress(cp.SolverError):  # no value is left then
             problem.solve(solver=cp.CLARABEL, **options)
-        except cp.SolverError:
-            pass
     if policy.value is None:
         return log_normalise(ref_logp + tilt), np.full(index.size, -np.inf), False
     logp = log_normalise(np.log(np.maximum(policy.value, np.finfo(np.float64).tiny)))

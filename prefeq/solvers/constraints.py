@@ -41,9 +41,7 @@ class Constraints:
         return edges, self.group[winner], self.group[loser], margin
 
 
-def build(
-    names: IntArray, winner: IntArray, loser: IntArray, margin: FloatArray
-) -> Constraints:
+def build(names: IntArray, winner: IntArray, loser: IntArray, margin: FloatArray) -> Constraints:
     """Merge duplicates (the larger margin counts), refuse positive cycles, find zero-sum ones.
 
     Vertices are 0..n−1; `names` (n,) are the responses that they stand for in an error.

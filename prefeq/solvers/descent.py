@@ -75,9 +75,10 @@ def descend(
     rank = np.zeros(bandit.K, dtype=np.int64)
     rank[on] = np.arange(on.size)
     ref_margin = preferences.ref_margin(bandit)
-    ends = rank[np.where(preferences.present, preferences.winner, on[0])], rank[
-        np.where(preferences.present, preferences.loser, on[0])
-    ]
+    ends = (
+        rank[np.where(preferences.present, preferences.winner, on[0])],
+        rank[np.where(preferences.present, preferences.loser, on[0])],
+    )
     steps, losses, deltas, inside = [], [], [], []
     for step in range(run.max_steps + 1):
         t = bandit.beta * (shift[pairs.winner] - shift[pairs.loser])

@@ -14,7 +14,8 @@ from prefeq.preferences import Preferences
 from prefeq.solution import Solution, Status
 from prefeq.solvers import descent, likelihood
 from prefeq.solvers.batch import solve_each
-from prefeq.solvers.blocks import EPS, project
+from prefeq.solvers.blocks import project
+from prefeq.solvers.bodies import EPS
 from prefeq.solvers.certificate import certify
 from prefeq.solvers.constraints import build
 from prefeq.solvers.rlhf import nat_scale, objective
@@ -172,7 +173,7 @@ class _Problem:
     def residual(self, logp: FloatArray) -> float:
         """Bound the error of log π: twice that of any difference inside a component."""
         s = self.bandit.beta * (logp - self.bandit.ref_logp)[self.on]
-        error = 2.0 * self._error(s) / self.bandit.beta
+        error = 2.0 * self._error(s) / float(self.bandit.beta)
         return error / float(nat_scale(self.bandit, logp)) + 4 * EPS  # rounding of s itself
 
     def _error(self, s: FloatArray) -> float:
@@ -241,4 +242,3 @@ class _Problem:
 
     def _policy(self, shift: FloatArray) -> FloatArray:
         return self.widen(log_normalise(self.bandit.ref_logp[self.on] + shift), -np.inf)
-

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from prefeq.arrays import FloatArray, IntArray
-from prefeq.solvers.blocks import Body, Projection
+from prefeq.solvers.blocks import Projection
+from prefeq.solvers.bodies import Body
 
 
 def project_pair(target: FloatArray, winner: int, loser: int, margin: float) -> Projection:

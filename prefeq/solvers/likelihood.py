@@ -18,7 +18,7 @@ import numpy as np
 
 from prefeq import graphs
 from prefeq.arrays import FloatArray, IntArray, log_sigmoid
-from prefeq.solvers.blocks import EPS
+from prefeq.solvers.bodies import EPS
 
 
 @dataclass(frozen=True)
@@ -77,8 +77,8 @@ def minimise(pairs: Comparisons, max_steps: int = 5000) -> tuple[FloatArray, int
         np.where(np.isfinite(pairs.log_odds), _log_curvature(pairs, finite), -np.inf),
     )
     s = _potentials(pairs, tree) @ finite[tree]
-    best, stalled = np.inf, 0
-    for step in range(max_steps):
+    best, stalled, step = np.inf, 0, 0
+    while step < max_steps:
         log_scale, move = newton_step(pairs, s)
         size = float(np.max(np.abs(move[pairs.winner] - move[pairs.loser]), initial=0.0))
         reach = float(np.logaddexp(0.0, log_scale + np.log(size))) if size > 0 else 0.0
@@ -89,6 +89,7 @@ def minimise(pairs: Comparisons, max_steps: int = 5000) -> tuple[FloatArray, int
             break
         best = min(best, reach)
         s = s + move * (reach / size)
+        step += 1
     return s - np.mean(s), step
 
 
@@ -147,8 +148,10 @@ def misfit(pairs: Comparisons, t: FloatArray) -> tuple[FloatArray, FloatArray]:
     half = np.abs(safe - t) / 2
     with np.errstate(divide="ignore"):
         log_sinh = half + np.log(-np.expm1(-2 * half))
-    log_cosh = (np.abs(safe) + np.abs(t)) / 2 + np.log1p(np.exp(-np.abs(safe))) + np.log1p(
-        np.exp(-np.abs(t))
+    log_cosh = (
+        (np.abs(safe) + np.abs(t)) / 2
+        + np.log1p(np.exp(-np.abs(safe)))
+        + np.log1p(np.exp(-np.abs(t)))
     )
     size = np.where(ordered, log_sigmoid(-np.sign(odds) * t), log_sinh - log_cosh)
     sign = np.where(ordered, np.sign(odds), np.sign(safe - t))

@@ -1,0 +1,173 @@
+"""`margin-ranking`: Prop. 5.1 of arXiv:2605.20834, L/β → max(0, δ_ref − δ) as β grows.
+
+A hinge whose target is δ_ref, hence negative where the reference prefers the loser.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import sympy as sp
+
+from prefeq import losses, margins
+from prefeq.claims import formulas, recheck, ties
+from prefeq.claims.ball import BALL, ball, digits, sign_of_log
+from prefeq.claims.enclosure import positive_on_box
+from prefeq.claims.evidence import Evidence, outcome_of
+from prefeq.claims.instance import Instance, build
+from prefeq.claims.registry import Claim, Reading, register
+from prefeq.claims.symbolic import SYMPY, positive, prove_limit, prove_positive, prove_zero
+from prefeq.claims.tie import points, tie
+
+
+def _gap(a: sp.Expr, beta: sp.Expr, hinge: sp.Expr) -> sp.Expr:
+    """Return L/β minus a hinge value, where a = δ_ref − δ."""
+    return formulas.pair_loss(SYMPY, -a, 0, beta) / beta - hinge
+
+
+def _identity() -> Iterator[Evidence]:
+    """L/β − max(0, a) = log(1 + e^−t)/β with t = β|a|, on either side of a = 0."""
+    size, beta = positive("a beta")
+    closed = formulas.hinge_gap(SYMPY, beta * size, beta)
+    step = "gap-identity"
+    yield prove_zero(step, "a < 0: L/beta - 0 = log(1 + e^-t)/beta", _gap(-size, beta, 0) - closed)
+    # The logarithms differ by log(e^t): equal exponentials say so without a branch.
+    above = sp.exp(beta * (_gap(size, beta, size) - closed))
+    yield prove_zero(step, "a > 0: L/beta - a = log(1 + e^-t)/beta", sp.expand(above) - 1)
+    yield prove_zero(step, "a = 0", _gap(sp.S.Zero, beta, 0) - formulas.hinge_gap(SYMPY, 0, beta))
+
+
+def _bounds() -> Iterator[Evidence]:
+    """0 < log(1 + e^−t) ≤ ln 2 for t ≥ 0: positive, strictly decreasing, ln 2 at t = 0."""
+    t, beta = positive("t beta")
+    gap = formulas.hinge_gap(SYMPY, t, beta)
+    yield prove_positive("gap-positive", "log(1 + e^-t) > 0", gap)
+    yield prove_positive("gap-decreasing", "it decreases strictly in t", -sp.diff(gap, t))
+    yield prove_zero(
+        "gap-at-zero",
+        "it is ln 2/beta at t = 0",
+        formulas.hinge_gap(SYMPY, sp.S.Zero, beta) - sp.log(2) / beta,
+    )
+
+
+def _uniform_bound() -> Iterator[Evidence]:
+    yield from _identity()
+    yield from _bounds()
+    yield positive_on_box(
+        "0 < log(1 + e^-t) < ln 2, enclosed for t from 1/1000 to 700",
+        lambda t: BALL.log1p((-t).exp()).min(ball(2).log() - BALL.log1p((-t).exp())),
+        {"t": (Fraction(1, 1000), 700)},
+    )
+    yield from (_tie_gap(), ties.pair_loss())
+
+
+def _tight() -> Iterator[Evidence]:
+    yield from _bounds()
+    t, beta = positive("t beta")
+    strict = formulas.hinge_gap(SYMPY, sp.S.Zero, beta) - formulas.hinge_gap(SYMPY, t, beta)
+    yield prove_limit(
+        "bound-attained", "the gap falls to 0 away from a = 0", strict.subs(beta, 1), t, sp.oo,
+        sp.log(2),
+    )  # fmt: skip
+    yield _tie_gap()
+
+
+def _limit() -> Iterator[Evidence]:
+    yield from _identity()
+    yield from _bounds()
+    beta = positive("beta")
+    yield prove_limit("bound-vanishes", "ln 2/beta -> 0", sp.log(2) / beta, beta, sp.oo, 0)
+    yield from (_tie_gap(), ties.pair_loss())
+
+
+def _ranks() -> Iterator[Evidence]:
+    """A pair whose limiting loss is zero is ranked correctly: false as soon as δ_ref < 0."""
+    instance = Instance.of("a low bar", reward=[1, 0], ref=["1/10", "9/10"], pairs=[(0, 1)])
+    policy = Fraction(1, 4), Fraction(3, 4)
+    ratio = policy[0] / policy[1]
+    cleared = sign_of_log(ratio / instance.ref_ratio(0), Fraction(0, 1))
+    right = sign_of_log(ratio, Fraction(0, 1))
+    answer = None if cleared is None or right is None else cleared > 0 > right
+    data = {
+        "instance": instance.to_data(),
+        "inputs": {"policy": [str(p) for p in policy]},
+        "ref_margin": digits(lambda: instance.delta_ref(0)),
+        "margin": digits(lambda: ball(ratio).log()),
+        "limit_loss": 0,
+    }
+    yield Evidence(
+        "counterexample",
+        "delta_ref = -log 9, delta = -log 3: the limiting loss max(0, delta_ref - delta) is 0, yet "
+        "delta < 0",
+        outcome_of(answer),
+        data=data,
+    )
+    yield recheck.rechecked("the package agrees", _recheck_ranks(data, float(ratio)))
+    yield _tie_gap()
+
+
+def _recheck_ranks(data: Mapping[str, Any], ratio: float) -> Iterator[recheck.Comparison]:
+    bandit, prefs = build(data["instance"])
+    delta_ref, delta = prefs.ref_margin(bandit)[0], np.log(ratio)
+    yield "ref margin", recheck.close(delta_ref, data["ref_margin"])
+    yield "margin", recheck.close(delta, data["margin"])
+    for beta in (1e2, 1e4, 1e6):
+        loss = losses.DPO.value(delta, delta_ref, beta) / beta
+        yield f"L/beta < ln 2/beta at beta = {beta:g}", bool(loss < np.log(2) / beta)
+    yield "in U", bool(margins.undesirable(delta, delta_ref))
+
+
+def _tie_gap() -> Evidence:
+    at = points("x", "beta")
+    return tie(
+        "log(1 + e^-t)/beta agrees with margins.hinge_gap",
+        lambda x, beta: formulas.hinge_gap(BALL, beta * abs(x), beta),
+        lambda x, beta: margins.hinge_gap(x, 0.0, beta),
+        at,
+        scale=lambda value, p: value * (1 + abs(p["beta"] * p["x"])),
+    )
+
+
+_SCOPE = "one ordered pair, any delta, delta_ref and beta > 0"
+
+register(
+    Claim(
+        id="margin-ranking",
+        title="DPO is soft margin ranking: L/beta -> max(0, delta_ref - delta)",
+        source="arXiv:2605.20834, Proposition 5.1",
+        provenance="secondary",
+        readings=(
+            Reading(
+                "uniform-bound",
+                "0 <= L/beta - max(0, delta_ref - delta) <= ln 2/beta",
+                _SCOPE,
+                _uniform_bound,
+                proof=("gap-identity", "gap-positive", "gap-decreasing", "gap-at-zero"),
+            ),
+            Reading(
+                "bound-is-tight",
+                "the bound ln 2/beta is attained at delta = delta_ref, and only there",
+                _SCOPE,
+                _tight,
+                proof=("gap-at-zero", "gap-decreasing", "bound-attained"),
+            ),
+            Reading(
+                "limit",
+                "L/beta -> max(0, delta_ref - delta) as beta -> infinity, uniformly",
+                _SCOPE,
+                _limit,
+                proof=("gap-identity", "gap-positive", "gap-decreasing", "gap-at-zero",
+                       "bound-vanishes"),
+            ),
+            Reading(
+                "zero-limit-loss-ranks",
+                "a pair whose limiting loss max(0, delta_ref - delta) is zero has delta > 0",
+                f"{_SCOPE}; the hinge's target delta_ref may be negative",
+                _ranks,
+            ),
+        ),
+    )
+)

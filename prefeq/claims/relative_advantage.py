@@ -1,0 +1,156 @@
+"""`relative-advantage`: DPO optimises the margin over the reference, not the margin itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from fractions import Fraction
+
+import numpy as np
+import sympy as sp
+
+from prefeq import bandit as bandits
+from prefeq import losses, preferences, solvers
+from prefeq.claims import formulas, lemmas, recheck, samples, ties
+from prefeq.claims.ball import BALL, ball, digits, sign, sign_of_log
+from prefeq.claims.evidence import Evidence, outcome_of
+from prefeq.claims.instance import Instance, build
+from prefeq.claims.registry import Claim, Reading, register
+from prefeq.claims.symbolic import SYMPY, positive, prove_independent, prove_zero, real
+
+TWO_PAIRS = Instance.of(
+    "low bar, high bar",
+    reward=[1, 0, 1, 0],
+    ref=["1/20", "9/20", "1/3", "1/6"],
+    pairs=[(0, 1), (2, 3)],
+)
+POLICY = (Fraction(1, 6), Fraction(1, 3), Fraction(1, 3), Fraction(1, 6))
+
+
+def _shift() -> Iterator[Evidence]:
+    delta, delta_ref, shift = real("delta delta_ref c")
+    beta, odds = positive("beta odds")
+    loss = formulas.pair_loss(SYMPY, delta, delta_ref, beta, odds / (1 + odds))
+    moved = loss.subs({delta: delta + shift, delta_ref: delta_ref + shift}, simultaneous=True)
+    yield prove_independent("shift-invariance", "L(delta + c, delta_ref + c) is free of c", moved,
+                            shift)  # fmt: skip
+    yield prove_zero("shift-invariance", "and equal to L(delta, delta_ref)", moved - loss)
+    yield from (ties.pair_loss(), ties.soft_loss(), _tie_relative())
+
+
+def _path() -> Iterator[Evidence]:
+    """With u = θ − θ_ref every x is u_w − u_l: gradient, start and hence every iterate in u agree."""
+    uw, ul, pw, pl, lse, lse_ref = real("u_w u_l p_w p_l lse lse_ref")
+    beta, odds = positive("beta odds")
+    delta = (uw + pw - lse) - (ul + pl - lse)
+    delta_ref = (pw - lse_ref) - (pl - lse_ref)
+    loss = formulas.pair_loss(SYMPY, delta, delta_ref, beta, odds / (1 + odds))
+    slope = sp.diff(loss, uw)
+    names = (pw, pl, lse, lse_ref)
+    step = "slope-free-of-reference"
+    yield prove_independent(step, "dL/du is free of pi_ref and of both normalisers", slope, *names)
+    yield prove_zero("start-at-zero", "u = 0 gives x = 0 whatever pi_ref",
+                     (delta - delta_ref).subs({uw: 0, ul: 0}))  # fmt: skip
+    yield lemmas.conserved_logits()
+    problems = samples.connected(6)
+    yield samples.asserted("gradient descent has the same x", problems, _same_path)
+    problems = samples.acyclic(6)
+    yield samples.asserted("ordered pairs, too", problems, _same_path)
+    yield from (ties.soft_gradient(), ties.pair_gradient(), _tie_relative())
+
+
+def _absolute() -> Iterator[Evidence]:
+    """The pair with the lower loss is the one that is ranked wrongly."""
+    ratios = [POLICY[w] / POLICY[lo] for w, lo in TWO_PAIRS.pairs]
+    wrong, right = (sign_of_log(ratio, Fraction(0)) for ratio in ratios)
+    losses_exact = [
+        lambda k=k: formulas.pair_loss(
+            BALL, ball(ratios[k]).log(), TWO_PAIRS.delta_ref(k), ball(TWO_PAIRS.beta)
+        )
+        for k in range(2)
+    ]
+    lower = sign(lambda: losses_exact[1]() - losses_exact[0]())[0]
+    answer = None if lower is None else (wrong, right, lower) == (-1, 1, 1)
+    data = {
+        "instance": TWO_PAIRS.to_data(),
+        "inputs": {"policy": [str(p) for p in POLICY]},
+        "margin": [digits(lambda r=r: ball(r).log()) for r in ratios],
+        "ref_margin": [digits(lambda k=k: TWO_PAIRS.delta_ref(k)) for k in range(2)],
+        "loss": [digits(value) for value in losses_exact],
+    }
+    yield Evidence(
+        "counterexample",
+        "pair 0>1 has delta = -log 2 and loss {0:.4f}, pair 2>3 has delta = log 2 and loss "
+        "{1:.4f}".format(*data["loss"]),
+        outcome_of(answer),
+        data=data,
+    )
+
+    def comparisons() -> Iterator[recheck.Comparison]:
+        bandit, prefs = build(data["instance"])
+        delta, delta_ref = prefs.margin_of(np.log([float(p) for p in POLICY])), prefs.ref_margin(
+            bandit
+        )
+        loss = losses.DPO.value(delta, delta_ref, bandit.beta)
+        yield "margins", recheck.close(delta, data["margin"])
+        yield "reference margins", recheck.close(delta_ref, data["ref_margin"])
+        yield "losses", recheck.close(loss, data["loss"])
+
+    yield recheck.rechecked("the package agrees", comparisons())
+    yield ties.pair_loss()
+
+
+def _same_path(bandit: bandits.Bandit, prefs: preferences.Preferences) -> bool:
+    """Compare the descent from a reference with the descent from the uniform one, in x."""
+    paths = []
+    for ref_logp in (bandit.ref_logp, np.zeros(bandit.K)):
+        problem = bandits.Bandit(bandit.reward, ref_logp, bandit.beta)
+        run = solvers.solve_dpo(problem, prefs, method="gradient-descent", max_steps=60)
+        paths.append(run.trajectory.margin - prefs.ref_margin(problem))
+    count = min(len(path) for path in paths)
+    moved = bool(np.any(np.abs(paths[0][count - 1]) > 1e-6)) or not np.any(prefs.log_odds)
+    return moved and recheck.close(paths[0][:count], paths[1][:count])
+
+
+def _tie_relative() -> Evidence:
+    from prefeq import margins
+    from prefeq.claims.tie import points, tie
+
+    return tie(
+        "delta - delta_ref agrees with margins.relative_margin",
+        lambda delta, delta_ref: delta - delta_ref,
+        lambda delta, delta_ref: margins.relative_margin(delta, delta_ref),
+        points("delta", "delta_ref"),
+    )
+
+
+register(
+    Claim(
+        id="relative-advantage",
+        title="DPO optimises the margin over the reference, not the margin",
+        source="arXiv:2605.20834, abstract",
+        provenance="quoted",
+        readings=(
+            Reading(
+                "shift-invariance",
+                "the loss depends on delta - delta_ref alone: a common shift leaves it unchanged",
+                "any labels q in (0, 1] and masses, any K, any pairs, beta > 0",
+                _shift,
+                proof=("shift-invariance",),
+            ),
+            Reading(
+                "descent-path",
+                "the path of delta - delta_ref under gradient descent on softmax logits from "
+                "pi_ref does not depend on pi_ref",
+                "any labels and masses, any K, any pairs, beta > 0, any step sizes",
+                _path,
+                proof=("slope-free-of-reference", "start-at-zero"),
+            ),
+            Reading(
+                "absolute-margin",
+                "a lower loss means a larger margin delta",
+                "ordered pairs of equal mass, any K, beta > 0",
+                _absolute,
+            ),
+        ),
+    )
+)
