@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from prefeq import margins, tables
+from prefeq import tables
 from prefeq.bandit import Bandit
+from prefeq.comparison import solve_prompt
 from prefeq.errors import ProblemError
 from prefeq.preferences import Preferences
-from prefeq.report import METHODS, TableReport
-from prefeq.solution import Solution, Status
+from prefeq.report import TableReport
 from prefeq.table_files import Columns
 
 LABELS = ("bradley-terry", "ordered")
@@ -89,7 +89,7 @@ def solve_table(
                 prefs = make(bandit)
             else:
                 prefs = _given_pairs(given, pair_rows.get(name, []), responses, bandit, labels)
-            prompts.append(_solve_prompt(name, responses, bandit, prefs, margin))
+            prompts.append(solve_prompt(name, responses, bandit, prefs, margin))
         except ProblemError as error:
             raise ProblemError(f"prompt {name!r}: {error}") from error
     source = "prob" if given is not None and "prob" in given else labels
@@ -133,58 +133,3 @@ def _given_pairs(
         return Preferences(winner, loser, prob=[given["prob"][i] for i in rows], mass=mass)
     odds = bandit.reward[winner] - bandit.reward[loser] if labels == "bradley-terry" else np.inf
     return Preferences(winner, loser, log_odds=odds, mass=mass)
-
-
-# One prompt ---------------------------------------------------------------------------------------
-
-
-def _solve_prompt(
-    name: str, responses: list[str], bandit: Bandit, prefs: Preferences, margin: float
-) -> dict[str, Any]:
-    from prefeq.solvers import solve_cpo, solve_dpo, solve_rlhf
-    from prefeq.solvers.rlhf import objective
-
-    solutions = {
-        "rlhf": solve_rlhf(bandit),
-        "dpo": solve_dpo(bandit, prefs, throw=False),
-        "cpo": solve_cpo(bandit, prefs, margin=margin, throw=False),
-    }
-    ref_margin, gap = prefs.ref_margin(bandit), prefs.reward_gap(bandit)
-    holds = margins.assumption_holds(ref_margin, gap, bandit.beta)
-    critical = margins.critical_gap(ref_margin, bandit.beta)
-    found = {method: _margins(solution, prefs) for method, solution in solutions.items()}
-    return {
-        "prompt": name,
-        "responses": responses,
-        "assumption_holds": bool(np.all(holds)),
-        "logp": {"ref": bandit.ref_logp, **{m: s.logp for m, s in solutions.items()}},
-        "objective": {
-            "ref": float(objective(bandit, bandit.ref_logp)),
-            **{m: s.value for m, s in solutions.items()},
-        },
-        "status": {m: s.status.value for m, s in solutions.items()},
-        "residual": {m: _residual(s) for m, s in solutions.items()},
-        "pairs": [
-            {
-                "winner": responses[prefs.winner[k]],
-                "loser": responses[prefs.loser[k]],
-                "reward_gap": float(gap[k]),
-                "ref_margin": float(ref_margin[k]),
-                **{f"{method}_margin": found[method][k] for method in METHODS},
-                "critical_gap": float(critical[k]) + 0.0,  # no "-0.0"
-                "violated": not bool(holds[k]),
-            }
-            for k in range(prefs.P)
-        ],
-    }
-
-
-def _residual(solution: Solution) -> float | None:
-    return None if solution.status is Status.INFEASIBLE else float(solution.residual)
-
-
-def _margins(solution: Solution, prefs: Preferences) -> list[float | None]:
-    """Return δ of every pair, the limits for a DPO that diverges; None without a policy."""
-    if solution.status is Status.INFEASIBLE:
-        return [None] * prefs.P
-    return [float(margin) for margin in solution.margin(prefs)]

@@ -333,11 +333,11 @@ class TestWithTheModel:
         capsys: pytest.CaptureFixture[str],
     ) -> None:
         monkeypatch.setattr(score, "load_model", lambda threads: model)
-        names = "Australia,Chad,Tanzania,Turkey,United States"
+        names = "Australia,Turkey,United States"
         status = score.main(["--check", "--form", form, "--countries", names])
         captured = capsys.readouterr()
         assert status == 0, captured.err
-        assert "30 rows agree" in captured.out
+        assert "18 rows agree" in captured.out
 
     def test_a_sum_of_single_forward_passes_is_the_shipped_number(
         self, model: tuple[Any, Any]
@@ -357,3 +357,13 @@ class TestWithTheModel:
             row = table["response"].index(city)
             assert table["tokens"][row] == len(answer)
             assert table["ref_logp"][row] == pytest.approx(total, abs=1e-3)
+
+    def test_left_alone_the_model_answers_in_the_sentence_form(
+        self, model: tuple[Any, Any]
+    ) -> None:
+        tokenizer, network = model
+        question = SEEN.format("Australia").replace(" Answer with the city name only.", "")
+        prompt = tokenizer(question, return_tensors="pt")
+        said = network.generate(**prompt, max_new_tokens=12, do_sample=False)
+        answer = tokenizer.decode(said[0, prompt.input_ids.shape[1] :])
+        assert answer == "The capital of Australia is Canberra.<|im_end|>"

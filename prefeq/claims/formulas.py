@@ -83,6 +83,11 @@ def ipo_target(beta: Any) -> Any:
     return 1 / (2 * beta)
 
 
+def hinge_slack(x: Any, beta: Any) -> Any:
+    """Return 1 − βx, whose positive part is the hinge loss of an ordered pair."""
+    return 1 - beta * x
+
+
 def hinge_target(beta: Any) -> Any:
     """Return the relative margin 1/β where max(0, 1 − βx) reaches zero."""
     return 1 / beta

@@ -207,3 +207,18 @@ def linear_constraint() -> Evidence:
         "pi(w) - e^m pi(l) = pi(l) e^m (e^(delta - m) - 1), of the sign of delta - m",
         pw - sp.exp(m) * pl - pl * sp.exp(m) * (sp.exp(excess) - 1),
     )
+
+
+def ordered_loss_falls() -> list[Evidence]:
+    """The ordered pair's loss falls strictly, from ln 2 at δ_ref to softplus(βδ_ref) at δ = 0."""
+    delta, delta_ref = real("delta delta_ref")
+    beta = positive("beta")
+    loss = formulas.pair_loss(SYMPY, delta, delta_ref, beta)
+    low, high = formulas.certificate(SYMPY, delta_ref, beta)
+    return [
+        prove_positive("loss-decreases", "dL/ddelta < 0 everywhere", -sp.diff(loss, delta)),
+        prove_zero("loss-at-reference", "L = ln 2 at pi_ref", loss.subs(delta, delta_ref) - high),
+        prove_zero(
+            "loss-at-zero", "L = softplus(beta delta_ref) at delta = 0", loss.subs(delta, 0) - low
+        ),
+    ]

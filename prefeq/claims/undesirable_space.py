@@ -10,13 +10,13 @@ import numpy as np
 import sympy as sp
 
 from prefeq import losses, margins
-from prefeq.claims import formulas, recheck, ties
+from prefeq.claims import formulas, lemmas, recheck, ties
 from prefeq.claims.ball import BALL, ball, digits, sign, sign_of_log
 from prefeq.claims.enclosure import positive_on_box
 from prefeq.claims.evidence import Evidence, outcome_of
 from prefeq.claims.instance import Instance, build
 from prefeq.claims.registry import Claim, Part, Reading, register
-from prefeq.claims.symbolic import SYMPY, negative, positive, prove_positive, prove_zero, real
+from prefeq.claims.symbolic import negative, positive, prove_positive, prove_zero, real
 
 HALF_WAY = Instance.of("satisfied, yet U", reward=[1, 0], ref=["3/8", "5/8"], pairs=[(0, 1)])
 FAINT_LABEL = Instance.of(
@@ -107,7 +107,7 @@ def _not_necessary() -> Iterator[Evidence]:
 
 def _lower_loss() -> Iterator[Evidence]:
     """For an ordered pair the loss falls strictly in δ, so δ > δ_ref lowers it below ln 2."""
-    yield from _loss_decreases()
+    yield from lemmas.ordered_loss_falls()
     yield positive_on_box(
         "ln 2 - L > 0, enclosed for beta (delta - delta_ref) from 1/1000 to 700",
         lambda z: ball(2).log() - formulas.pair_loss(BALL, z, ball(0), ball(1)),
@@ -116,20 +116,9 @@ def _lower_loss() -> Iterator[Evidence]:
     yield from (ties.pair_loss(), ties.pair_gradient(), ties.undesirable())
 
 
-def _loss_decreases() -> Iterator[Evidence]:
-    delta, delta_ref = real("delta delta_ref")
-    beta = positive("beta")
-    loss = formulas.pair_loss(SYMPY, delta, delta_ref, beta)
-    low, high = formulas.certificate(SYMPY, delta_ref, beta)
-    yield prove_positive("loss-decreases", "dL/ddelta < 0 everywhere", -sp.diff(loss, delta))
-    yield prove_zero("loss-at-reference", "L = ln 2 at pi_ref", loss.subs(delta, delta_ref) - high)
-    yield prove_zero("loss-at-zero", "L = softplus(beta delta_ref) at delta = 0",
-                     loss.subs(delta, 0) - low)  # fmt: skip
-
-
 def _certificate() -> Iterator[Evidence]:
     """L falls from ln 2 at δ_ref to softplus(βδ_ref) at 0: between them exactly on U."""
-    yield from _loss_decreases()
+    yield from lemmas.ordered_loss_falls()
     yield from (ties.pair_loss(), ties.certificate(), ties.undesirable())
 
 
@@ -147,10 +136,9 @@ def _inside_but_worse() -> Iterator[Evidence]:
     """π = (9/19, 10/19) is in U, yet its loss is far above ln 2."""
     loss = _soft_loss(FAINT_LABEL, lambda: ball(Fraction(9, 10)).log())
     worse = sign(lambda: loss() - ball(2).log())[0]
-    inside = sign_of_log(Fraction(9, 10), Fraction(0)) == -1 and sign_of_log(
-        Fraction(9, 10) / FAINT_LABEL.ref_ratio(0), Fraction(0)
-    )
-    answer = None if worse is None else bool(inside == 1 and worse == 1)
+    risen = sign_of_log(Fraction(9, 10) / FAINT_LABEL.ref_ratio(0), Fraction(0)) == 1
+    wrong = sign_of_log(Fraction(9, 10), Fraction(0)) == -1
+    answer = None if worse is None else risen and wrong and worse == 1
     yield from _soft_instance(
         FAINT_LABEL, ["9/19", "10/19"], Fraction(9, 10), loss, answer,
         "in U: delta_ref = -log 10000 < delta = log(9/10) < 0 with q = sigma(1/10)",

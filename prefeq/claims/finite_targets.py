@@ -1,0 +1,201 @@
+"""Losses with a finite target: gradient flow of an ordered pair ends at δ_ref + target, maybe in U.
+
+Readings of `pathological-convergence` for IPO, the hinge and label-smoothed DPO.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import sympy as sp
+
+from prefeq import losses, margins
+from prefeq.claims import formulas, recheck
+from prefeq.claims.ball import BALL, ball, sign
+from prefeq.claims.evidence import Evidence
+from prefeq.claims.registry import Part, Reading
+from prefeq.claims.symbolic import SYMPY, positive, prove_positive, prove_zero, real
+from prefeq.claims.tie import Columns, points, tie, tie_decision
+
+EPS = Fraction(1, 10)
+DESCENT_STEPS = 300
+
+
+@dataclass(frozen=True)
+class Finite:
+    """A loss with a finite target: its name, formulas, and the package's own loss.
+
+    `target` is (arithmetic, β) ↦ where x stops; `stops` proves that the flow stops there and not
+    before; `loss` fetches the package's loss when it is needed; `pace` is a step size for it.
+    """
+
+    name: str
+    threshold: str
+    target: Callable[[Any, Any], Any]
+    value: Callable[[Any, Any, Any], Any]
+    stops: Callable[[], Iterator[Evidence]]
+    loss: Callable[[], losses.Loss]
+    pace: float
+
+    def check(self, part: Part) -> Iterator[Evidence]:
+        """Yield the proof of one part, and the ties."""
+        yield from self.stops()
+        tau, excess = positive("tau e")
+        if part == "if":
+            start = -tau - excess
+            ends = "delta_ref = -tau - e ends at -e: below 0, above delta_ref"
+            yield prove_zero("ends-at-target", ends, start + tau + excess)
+            yield prove_positive("ends-in-U", "0 - (-e) > 0 and -e - delta_ref > 0", excess,
+                                 -excess - start)  # fmt: skip
+        else:
+            delta_ref, end = -tau - excess, -excess
+            back = "an end at -e < 0 comes from delta_ref = -tau - e"
+            yield prove_zero("ends-at-target", back, end - tau - delta_ref)
+            yield prove_positive("ends-in-U", "which is below -tau", -tau - delta_ref)
+        yield from (self._tie_value(), self._tie_end(), self._tie_trap())
+        yield recheck.rechecked(f"descending losses.{self.name} ends there", self._descents())
+
+    def _tie_value(self) -> Evidence:
+        return tie(
+            f"the {self.name} loss agrees with its value",
+            lambda x, beta: self.value(BALL, x, beta),
+            lambda x, beta: self.loss().value(x, 0.0, beta),
+            points("x", "beta"),
+            scale=lambda value, p: (abs(value) + _size(self, p["beta"]))
+            * (1 + abs(p["beta"] * p["x"])),
+        )
+
+    def _tie_end(self) -> Evidence:
+        return tie(
+            f"delta_ref + target agrees with the {self.name} minimiser",
+            lambda delta_ref, beta: delta_ref + self.target(BALL, beta),
+            lambda delta_ref, beta: self.loss().minimiser(delta_ref, beta),
+            points("delta_ref", "beta"),
+            scale=lambda value, p: abs(p["delta_ref"]) + 5 / p["beta"],
+        )
+
+    def _tie_trap(self) -> Evidence:
+        def exact(delta_ref: float, beta: float) -> bool | None:
+            def room() -> Any:
+                return ball(delta_ref) + self.target(BALL, ball(beta))
+
+            decided = sign(room)[0]
+            # The package compares rounded numbers: too close to call within their rounding.
+            if decided is None or abs(float(room())) < 1e-12 * (abs(delta_ref) + 1 / beta):
+                return None
+            return decided < 0
+
+        return tie_decision(
+            f"delta_ref < -target agrees with the {self.name} traps",
+            exact,
+            lambda delta_ref, beta: self.loss().traps(delta_ref, beta),
+            _near_threshold(),
+        )
+
+    def _descents(self) -> Iterator[recheck.Comparison]:
+        """Descend the package's own gradient from references on either side of the threshold."""
+        loss, beta = self.loss(), 0.5
+        with_target = float(self.target(BALL, ball(beta)).mid())
+        for factor in (0.6, 2.5):
+            delta_ref = delta = -factor * with_target
+            for _ in range(DESCENT_STEPS):
+                delta = delta - self.pace * float(loss.gradient(delta, delta_ref, beta))
+            expected = delta_ref + with_target
+            yield f"ends at {expected:.3f}", bool(abs(delta - expected) < 0.02)
+            yield f"U at {delta:.3f}", bool(margins.undesirable(delta, delta_ref)) == (factor > 1)
+
+
+def _size(finite: Finite, beta: float) -> float:
+    """Return the size of a loss's cancelling terms (IPO's square of a difference)."""
+    return 1 / beta**2 if finite.name == "ipo" else 1.0
+
+
+def _near_threshold() -> Columns:
+    at = points("z", "beta", count=400)
+    return {"delta_ref": at["z"] / 200 / at["beta"], "beta": at["beta"]}
+
+
+def _ipo_stops() -> Iterator[Evidence]:
+    x, beta = real("x"), positive("beta")
+    loss, target = formulas.ipo_loss(x, beta), formulas.ipo_target(beta)
+    step = "flow-stops"
+    yield prove_zero(step, "slope 0 at x = 1/(2 beta)", sp.diff(loss, x).subs(x, target))
+    yield prove_positive(step, "strictly convex: nowhere else", sp.diff(loss, x, 2), target)
+
+
+def _hinge_stops() -> Iterator[Evidence]:
+    beta, h = positive("beta h")
+    target = formulas.hinge_target(beta)
+    step = "flow-stops"
+    yield prove_zero(step, "1 - beta x = beta h for x = 1/beta - h: slope -beta before the target",
+                     formulas.hinge_slack(target - h, beta) - beta * h)  # fmt: skip
+    yield prove_zero(step, "and -beta h for x = 1/beta + h: flat beyond it",
+                     formulas.hinge_slack(target + h, beta) + beta * h)  # fmt: skip
+    yield prove_positive(step, "beta h > 0 and the target is positive", beta * h, target)
+
+
+def _smoothed_stops() -> Iterator[Evidence]:
+    x, beta, h = real("x"), positive("beta"), positive("h")
+    eps = 1 / (2 + h)  # any ε in (0, ½)
+    target = formulas.smoothed_target(SYMPY, beta, eps)
+    slope = sp.diff(formulas.pair_loss(SYMPY, x, 0, beta, 1 - eps), x)
+    step = "flow-stops"
+    yield prove_zero(step, "slope 0 at x = logit(1 - eps)/beta", slope.subs(x, target))
+    curvature = sp.factor(sp.simplify(sp.diff(slope, x)))
+    yield prove_positive(step, "strictly convex, positive target", curvature, sp.simplify(target))
+
+
+FINITE = (
+    Finite(
+        "ipo",
+        "-1/(2 beta)",
+        lambda m, beta: formulas.ipo_target(beta),
+        lambda m, x, beta: formulas.ipo_loss(x, beta),
+        _ipo_stops,
+        lambda: losses.IPO,
+        0.2,
+    ),
+    Finite(
+        "hinge",
+        "-1/beta",
+        lambda m, beta: formulas.hinge_target(beta),
+        lambda m, x, beta: formulas.hinge_slack(x, beta).max(0 * x),
+        _hinge_stops,
+        lambda: losses.HINGE,
+        0.02,
+    ),
+    Finite(
+        "cdpo",
+        "-logit(1 - eps)/beta",
+        lambda m, beta: formulas.smoothed_target(m, beta, ball(EPS)),
+        lambda m, x, beta: formulas.pair_loss(m, x, 0, beta, 1 - ball(EPS)),
+        _smoothed_stops,
+        lambda: losses.cdpo(float(EPS)),
+        8.0,
+    ),
+)
+
+_SCOPES = {
+    "ipo": "IPO, margins per token",
+    "hinge": "the hinge",
+    "cdpo": "DPO with label smoothing 0 < eps < 1/2",
+}
+
+READINGS = tuple(
+    Reading(
+        finite.name,
+        f"delta_ref < {finite.threshold} => gradient flow ends in U, for ever"
+        if part == "if"
+        else f"gradient flow ends in U => delta_ref < {finite.threshold}",
+        f"{_SCOPES[finite.name]}; one ordered pair, delta_ref < 0, beta > 0, softmax logits, any K",
+        (lambda finite=finite, part=part: finite.check(part)),
+        part,
+        proof=("flow-stops", "ends-at-target", "ends-in-U"),
+    )
+    for finite in FINITE
+    for part in ("if", "only-if")
+)
