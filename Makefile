@@ -14,7 +14,7 @@ export PIP_EXTRA_INDEX_URL
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help verify test lint format bench clean
+.PHONY: help verify test lint format campaign readme bench clean
 
 help: ## Show this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/'
@@ -52,6 +52,12 @@ lint: $(VENV)/.dev ## Check style and types
 format: $(VENV)/.dev ## Rewrite the sources in the house style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+campaign: $(VENV)/.test ## Run the full-size accuracy campaigns, and store what they measured
+	$(BIN)/python benchmarks/accuracy.py
+
+readme: $(VENV)/.core ## Write the table of verdicts into README.md
+	$(BIN)/python -m prefeq.claims.markdown README.md
 
 bench: $(VENV)/.dev ## Run every benchmark, and store what it measured
 	@set -e; for bench in benchmarks/bench_*.py; do echo "$$bench"; $(BIN)/python "$$bench"; done

@@ -9,6 +9,7 @@ import sympy as sp
 from prefeq import bandit as bandits
 from prefeq import margins, preferences, solvers
 from prefeq.claims import formulas, gallery, lemmas, recheck, samples, ties
+from prefeq.claims.ball import digits
 from prefeq.claims.evidence import Evidence
 from prefeq.claims.registry import Claim, Reading, register
 from prefeq.claims.symbolic import positive, prove_positive, prove_zero, real
@@ -28,7 +29,8 @@ def _threshold() -> Iterator[Evidence]:
     beta = positive("beta")
     star = formulas.rlhf_margin(delta_ref, gap, beta)
     critical = formulas.critical_gap(delta_ref, beta)
-    yield prove_zero("critical-gap", "beta delta* = gap - critical gap", beta * star - gap + critical)
+    above = gap - critical
+    yield prove_zero("critical-gap", "beta delta* = gap - critical gap", beta * star - above)
     yield prove_zero(
         "threshold", "delta* = delta_ref - (-gap/beta)", star - (delta_ref - (-gap / beta))
     )
@@ -58,9 +60,7 @@ def _labels() -> Iterator[Evidence]:
 
 
 def _margins_agree(bandit: bandits.Bandit, prefs: preferences.Preferences) -> bool:
-    want = margins.optimal_margin(
-        prefs.ref_margin(bandit), prefs.reward_gap(bandit), bandit.beta
-    )
+    want = margins.optimal_margin(prefs.ref_margin(bandit), prefs.reward_gap(bandit), bandit.beta)
     return recheck.close(solvers.solve_rlhf(bandit).margin(prefs), want)
 
 
@@ -69,9 +69,12 @@ def _gallery_margins() -> Iterator[recheck.Comparison]:
         bandit, prefs = instance.bandit(), instance.preferences()
         want = gallery.assumption(instance)
         rlhf = solvers.solve_rlhf(bandit)
-        yield f"{instance.name}: margins", recheck.close(
-            rlhf.margin(prefs), want.numbers["rlhf_margin"]
+        yield (
+            f"{instance.name}: margins",
+            recheck.close(rlhf.margin(prefs), want.numbers["rlhf_margin"]),
         )
+        worth = digits(instance.rlhf_value)
+        yield f"{instance.name}: J = beta log Z", recheck.close(rlhf.value, worth)
         policy = gallery.numbers_of(instance.rlhf_logp)
         yield f"{instance.name}: policy", recheck.close(rlhf.logp, policy)
 

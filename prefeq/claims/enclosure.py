@@ -80,5 +80,10 @@ def _text(names: list[str], cell: list[tuple[Fraction, Fraction]]) -> str:
 
 def _data(box: Box, cells: int, worst: tuple[float, str]) -> dict[str, Any]:
     sides = {name: [exactly(low), exactly(high)] for name, (low, high) in box.items()}
-    return {"inputs": {"box": sides}, "cells": cells, "bits": BITS, "worst_cell": worst[1],
-            "worst_lower_bound": worst[0]}  # fmt: skip
+    return {
+        "inputs": {"box": sides},
+        "cells": cells,
+        "bits": BITS,
+        "worst_cell": worst[1],
+        "worst_lower_bound": worst[0],
+    }

@@ -6,29 +6,27 @@ Five readings, each a theorem or not: what the labels are, and what is said to b
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
 import numpy as np
 
 from prefeq import bandit as bandits
 from prefeq import preferences, solvers
-from prefeq.claims import gallery, lemmas, recheck, samples, ties
+from prefeq.claims import exact_graphs, formulas, gallery, lemmas, recheck, samples, ties
+from prefeq.claims.ball import BALL, strictly_positive
 from prefeq.claims.evidence import Evidence
 from prefeq.claims.implication import Equivalence
-from prefeq.claims.registry import Claim, Reading, register
+from prefeq.claims.registry import Check, Claim, Part, Reading, register
 
 ORDERED = Equivalence(gallery.assumption, gallery.dpo_is_rlhf, gallery.acyclic, "ordered")
 CYCLIC = Equivalence(
     gallery.assumption, gallery.dpo_is_rlhf, lambda i: not gallery.acyclic(i), "ordered"
 )
-CONNECTED = Equivalence(
-    gallery.assumption, gallery.dpo_is_rlhf, gallery.connected, "bradley-terry"
-)
+CONNECTED = Equivalence(gallery.assumption, gallery.dpo_is_rlhf, gallery.connected, "bradley-terry")
 DISCONNECTED = Equivalence(
     gallery.assumption, gallery.dpo_is_rlhf, lambda i: not gallery.connected(i), "bradley-terry"
 )
-ALIGNMENT = Equivalence(
-    gallery.assumption, gallery.dpo_is_aligned, lambda i: True, "bradley-terry"
-)
+ALIGNMENT = Equivalence(gallery.assumption, gallery.dpo_is_aligned, lambda i: True, "bradley-terry")
 CONSTRAINED = Equivalence(
     gallery.weak_assumption, gallery.cpo_is_rlhf, lambda i: True, "bradley-terry"
 )
@@ -36,7 +34,12 @@ CONSTRAINED = Equivalence(
 
 def _ordered_if() -> Iterator[Evidence]:
     yield from ORDERED.decide("if")
-    yield from (ties.rlhf_margin(), ties.assumption(), ties.pair_gradient())
+    yield strictly_positive(
+        "one pair with gap = beta = 1, delta_ref = 0: L(1) - L(2) > 0, and RLHF is at delta = 1",
+        lambda: formulas.pair_loss(BALL, 1, 0, 1) - formulas.pair_loss(BALL, 2, 0, 1),
+        data={"inputs": {"delta": [1, 2], "delta_ref": 0, "beta": 1}},
+    )
+    yield from (ties.rlhf_margin(), ties.assumption(), ties.pair_gradient(), ties.pair_loss())
 
 
 def _ordered_only_if() -> Iterator[Evidence]:
@@ -81,8 +84,8 @@ def _connected_only_if() -> Iterator[Evidence]:
     yield from (ties.rlhf_margin(), ties.assumption(), ties.soft_gradient())
 
 
-def _disconnected(part: str) -> Iterator[Evidence]:
-    yield from DISCONNECTED.decide("if" if part == "if" else "only-if")
+def _disconnected(part: Part) -> Iterator[Evidence]:
+    yield from DISCONNECTED.decide(part)
     yield from lemmas.edge_minimiser()
     yield lemmas.rlhf_attains()
     yield lemmas.conserved_logits()
@@ -91,29 +94,28 @@ def _disconnected(part: str) -> Iterator[Evidence]:
     yield _components_agree()
 
 
-def _alignment(part: str) -> Iterator[Evidence]:
+def _alignment(part: Part) -> Iterator[Evidence]:
     yield from lemmas.edge_minimiser()
     yield lemmas.rlhf_attains()
     yield lemmas.rlhf_margin_identity()
-    yield from ALIGNMENT.decide("if" if part == "if" else "only-if")
+    yield from ALIGNMENT.decide(part)
     yield from (ties.rlhf_margin(), ties.assumption(), ties.soft_minimiser())
     problems = samples.acyclic(20, labels="bradley-terry")
     yield samples.asserted("DPO's margins are delta*", problems, _same_margins)
 
 
-def _constrained(part: str) -> Iterator[Evidence]:
+def _constrained(part: Part) -> Iterator[Evidence]:
     yield lemmas.rlhf_margin_identity()
     yield lemmas.linear_constraint()
     yield lemmas.rlhf_closed_form()
     yield from lemmas.gibbs_inequality()
-    yield from CONSTRAINED.decide("if" if part == "if" else "only-if")
+    yield from CONSTRAINED.decide(part)
     yield from (ties.rlhf_margin(), ties.weak_assumption())
     yield samples.asserted("CPO(0) = RLHF iff delta* >= 0", samples.acyclic(30), _cpo_iff)
 
 
 def _components_agree() -> Evidence:
     """Compare the package's components with the exact ones on every graph up to K = 4."""
-    from prefeq.claims import exact_graphs
 
     def comparisons() -> Iterator[recheck.Comparison]:
         for size in (2, 3, 4):
@@ -137,9 +139,7 @@ def _diverges(bandit: bandits.Bandit, prefs: preferences.Preferences) -> bool:
 
 def _same_policy(bandit: bandits.Bandit, prefs: preferences.Preferences) -> bool:
     dpo, rlhf = solvers.solve_dpo(bandit, prefs), solvers.solve_rlhf(bandit)
-    return dpo.logp is not None and recheck.close(
-        bandit.beta * dpo.logp, bandit.beta * rlhf.logp
-    )
+    return dpo.logp is not None and recheck.close(bandit.beta * dpo.logp, bandit.beta * rlhf.logp)
 
 
 def _same_margins(bandit: bandits.Bandit, prefs: preferences.Preferences) -> bool:
@@ -155,8 +155,36 @@ def _cpo_iff(bandit: bandits.Bandit, prefs: preferences.Preferences) -> bool:
 
 
 _CONDITION = "delta_ref > -gap/beta on every pair"
-_POPULATION = "Bradley-Terry population labels q = sigma(gap), any K, rewards, reference and beta > 0"
+_POPULATION = "Bradley-Terry population labels q = sigma(gap), any K, rewards, reference, beta > 0"
 _ANSWER = "DPO's answer (the limit of gradient descent from pi_ref) is the RLHF optimum"
+_ORDERED = "the DPO loss is minimal at the RLHF optimum"
+_CONNECTED = "the RLHF optimum is the one minimiser of the DPO loss"
+_ALIGNED = "every minimiser of the DPO loss has delta > 0 on every pair"
+_WEAK = "delta_ref >= -gap/beta on every pair"
+_CPO = "CPO(0), the RLHF program with delta >= 0 as constraints, has the RLHF optimum"
+
+
+def _pair(
+    name: str,
+    condition: str,
+    conclusion: str,
+    scope: str,
+    checks: tuple[Check, Check],
+    proof: tuple[tuple[str, ...], tuple[str, ...]] = ((), ()),
+    lemmas: tuple[tuple[str, ...], tuple[str, ...]] = ((), ()),
+    never: tuple[tuple[str, ...], tuple[str, ...]] = ((), ()),
+) -> tuple[Reading, Reading]:
+    """Make the readings "condition => conclusion" and its converse; tuples are (if, only-if)."""
+    forward, converse = f"{condition} => {conclusion}", f"{conclusion} => {condition}"
+    return (
+        Reading(name, forward, scope, checks[0], "if", proof[0], lemmas[0], never[0]),
+        Reading(name, converse, scope, checks[1], "only-if", proof[1], lemmas[1], never[1]),
+    )
+
+
+_EDGE = ("edge-minimiser", "rlhf-attains")
+_FEASIBLE = ("margin-identity", "linear-constraint")
+_DESCENT = (*_EDGE, "conserved-logits", "descent-converges")
 
 register(
     Claim(
@@ -165,107 +193,59 @@ register(
         source="arXiv:2605.20834, the conditional equivalence theorem",
         provenance="secondary",
         readings=(
-            Reading(
+            *_pair(
                 "ordered-pair",
-                f"{_CONDITION} => the DPO loss is minimal at the RLHF optimum",
-                "ordered pairs (q = 1) without a directed cycle, any K, beta > 0",
-                _ordered_if,
-                "if",
+                _CONDITION,
+                _ORDERED,
+                "ordered pairs (q = 1) without a directed cycle, any K, beta > 0: no finite policy "
+                "minimises the loss, so the two never coincide",
+                (_ordered_if, _ordered_only_if),
+                never=((), ("acyclic-heights", "ordered-slope")),
             ),
-            Reading(
-                "ordered-pair",
-                f"the DPO loss is minimal at the RLHF optimum => {_CONDITION}",
-                "ordered pairs (q = 1) without a directed cycle, any K, beta > 0: no finite "
-                "policy minimises the loss, so the two never coincide",
-                _ordered_only_if,
-                "only-if",
-                never=("acyclic-heights", "ordered-slope"),
-            ),
-            Reading(
+            *_pair(
                 "ordered-pair-with-cycles",
-                f"{_CONDITION} => {_ANSWER}",
-                "ordered pairs (q = 1) with a directed cycle, any K, beta > 0: the margins around "
-                "a cycle sum to zero, so the condition never holds",
-                _cyclic_if,
-                "if",
-                never=("margin-identity", "cycle-sum"),
+                _CONDITION,
+                _ANSWER,
+                "ordered pairs (q = 1) with a directed cycle, any K, beta > 0: margins around a "
+                "cycle sum to zero, so the condition never holds",
+                (_cyclic_if, _cyclic_only_if),
+                lemmas=((), ("descent-converges",)),
+                never=(("margin-identity", "cycle-sum"), ()),
             ),
-            Reading(
-                "ordered-pair-with-cycles",
-                f"{_ANSWER} => {_CONDITION}",
-                "ordered pairs (q = 1) with a directed cycle, any K, beta > 0",
-                _cyclic_only_if,
-                "only-if",
-                lemmas=("descent-converges",),
-            ),
-            Reading(
+            *_pair(
                 "bradley-terry-connected",
-                f"{_CONDITION} => the RLHF optimum is the one minimiser of the DPO loss "
-                "(it is so without the condition, too)",
-                f"{_POPULATION}; connected comparison graph",
-                _connected_if,
-                "if",
-                proof=("edge-minimiser", "rlhf-attains", "incidence-kernel", "normalisation"),
+                _CONDITION,
+                _CONNECTED,
+                f"{_POPULATION}; connected comparison graph (there it is so with the condition or "
+                "without)",
+                (_connected_if, _connected_only_if),
+                proof=((*_EDGE, "incidence-kernel", "normalisation"), ()),
+                lemmas=((), (*_EDGE, "incidence-kernel")),
             ),
-            Reading(
-                "bradley-terry-connected",
-                f"the RLHF optimum is the one minimiser of the DPO loss => {_CONDITION}",
-                f"{_POPULATION}; connected comparison graph",
-                _connected_only_if,
-                "only-if",
-                lemmas=("edge-minimiser", "rlhf-attains", "incidence-kernel"),
+            *_pair(
+                "bradley-terry-disconnected",
+                _CONDITION,
+                _ANSWER,
+                f"{_POPULATION}; comparison graph with several components: the loss has many "
+                "minimisers, descent finds one",
+                (partial(_disconnected, "if"), partial(_disconnected, "only-if")),
+                lemmas=(_DESCENT, _DESCENT),
             ),
-            *(
-                Reading(
-                    "bradley-terry-disconnected",
-                    f"{_CONDITION} => {_ANSWER}"
-                    if part == "if"
-                    else f"{_ANSWER} => {_CONDITION}",
-                    f"{_POPULATION}; comparison graph with several components",
-                    (lambda part=part: _disconnected(part)),
-                    part,
-                    lemmas=(
-                        "edge-minimiser",
-                        "rlhf-attains",
-                        "conserved-logits",
-                        "descent-converges",
-                    ),
-                )
-                for part in ("if", "only-if")
+            *_pair(
+                "alignment",
+                _CONDITION,
+                _ALIGNED,
+                f"{_POPULATION}; any comparison graph",
+                (partial(_alignment, "if"), partial(_alignment, "only-if")),
+                proof=((*_EDGE, "margin-identity"), (*_EDGE, "margin-identity")),
             ),
-            *(
-                Reading(
-                    "alignment",
-                    f"{_CONDITION} => every minimiser of the DPO loss has delta > 0 on every pair"
-                    if part == "if"
-                    else f"every minimiser of the DPO loss has delta > 0 on every pair => "
-                    f"{_CONDITION}",
-                    f"{_POPULATION}; any comparison graph",
-                    (lambda part=part: _alignment(part)),
-                    part,
-                    proof=("edge-minimiser", "rlhf-attains", "margin-identity"),
-                )
-                for part in ("if", "only-if")
-            ),
-            *(
-                Reading(
-                    "constrained",
-                    "delta_ref >= -gap/beta on every pair => CPO(0), the RLHF program with "
-                    "delta >= 0 as constraints, has the RLHF optimum"
-                    if part == "if"
-                    else "CPO(0), the RLHF program with delta >= 0 as constraints, has the RLHF "
-                    "optimum => delta_ref >= -gap/beta on every pair",
-                    "the weak form of the condition; any pairs and rewards, any K, beta > 0",
-                    (lambda part=part: _constrained(part)),
-                    part,
-                    proof=(
-                        ("margin-identity", "linear-constraint", "gibbs-identity",
-                         "gibbs-inequality")
-                        if part == "if"
-                        else ("margin-identity", "linear-constraint")
-                    ),
-                )
-                for part in ("if", "only-if")
+            *_pair(
+                "constrained",
+                _WEAK,
+                _CPO,
+                "the weak form of the condition; any pairs and rewards, any K, beta > 0",
+                (partial(_constrained, "if"), partial(_constrained, "only-if")),
+                proof=((*_FEASIBLE, "gibbs-identity", "gibbs-inequality"), _FEASIBLE),
             ),
         ),
     )

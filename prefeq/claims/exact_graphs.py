@@ -72,7 +72,7 @@ def incidence_rank(size: int, edges: Edges) -> int:
 
 
 def upper_sets(size: int, edges: Edges) -> list[frozenset[int]]:
-    """Return every set of vertices that contains the winner of each edge whose loser it contains."""
+    """Return every set of vertices that holds the winner of each edge whose loser it holds."""
     found = []
     for mask in range(1 << size):
         members = frozenset(v for v in range(size) if mask >> v & 1)

@@ -8,16 +8,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import partial
 from typing import Any
 
-import numpy as np
 import sympy as sp
 
 from prefeq import losses, margins
 from prefeq.claims import formulas, recheck
 from prefeq.claims.ball import BALL, ball, sign
 from prefeq.claims.evidence import Evidence
-from prefeq.claims.registry import Part, Reading
+from prefeq.claims.registry import PARTS, Part, Reading
 from prefeq.claims.symbolic import SYMPY, positive, prove_positive, prove_zero, real
 from prefeq.claims.tie import Columns, points, tie, tie_decision
 
@@ -49,8 +49,9 @@ class Finite:
             start = -tau - excess
             ends = "delta_ref = -tau - e ends at -e: below 0, above delta_ref"
             yield prove_zero("ends-at-target", ends, start + tau + excess)
-            yield prove_positive("ends-in-U", "0 - (-e) > 0 and -e - delta_ref > 0", excess,
-                                 -excess - start)  # fmt: skip
+            yield prove_positive(
+                "ends-in-U", "0 - (-e) > 0 and -e - delta_ref > 0", excess, -excess - start
+            )
         else:
             delta_ref, end = -tau - excess, -excess
             back = "an end at -e < 0 comes from delta_ref = -tau - e"
@@ -65,8 +66,9 @@ class Finite:
             lambda x, beta: self.value(BALL, x, beta),
             lambda x, beta: self.loss().value(x, 0.0, beta),
             points("x", "beta"),
-            scale=lambda value, p: (abs(value) + _size(self, p["beta"]))
-            * (1 + abs(p["beta"] * p["x"])),
+            scale=lambda value, p: (
+                (abs(value) + _size(self, p["beta"])) * (1 + abs(p["beta"] * p["x"]))
+            ),
         )
 
     def _tie_end(self) -> Evidence:
@@ -131,10 +133,16 @@ def _hinge_stops() -> Iterator[Evidence]:
     beta, h = positive("beta h")
     target = formulas.hinge_target(beta)
     step = "flow-stops"
-    yield prove_zero(step, "1 - beta x = beta h for x = 1/beta - h: slope -beta before the target",
-                     formulas.hinge_slack(target - h, beta) - beta * h)  # fmt: skip
-    yield prove_zero(step, "and -beta h for x = 1/beta + h: flat beyond it",
-                     formulas.hinge_slack(target + h, beta) + beta * h)  # fmt: skip
+    yield prove_zero(
+        step,
+        "1 - beta x = beta h for x = 1/beta - h: slope -beta before the target",
+        formulas.hinge_slack(target - h, beta) - beta * h,
+    )
+    yield prove_zero(
+        step,
+        "and -beta h for x = 1/beta + h: flat beyond it",
+        formulas.hinge_slack(target + h, beta) + beta * h,
+    )
     yield prove_positive(step, "beta h > 0 and the target is positive", beta * h, target)
 
 
@@ -192,10 +200,10 @@ READINGS = tuple(
         if part == "if"
         else f"gradient flow ends in U => delta_ref < {finite.threshold}",
         f"{_SCOPES[finite.name]}; one ordered pair, delta_ref < 0, beta > 0, softmax logits, any K",
-        (lambda finite=finite, part=part: finite.check(part)),
+        partial(finite.check, part),
         part,
         proof=("flow-stops", "ends-at-target", "ends-in-U"),
     )
     for finite in FINITE
-    for part in ("if", "only-if")
+    for part in PARTS
 )

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from fractions import Fraction
+from functools import partial
 from typing import Any, NamedTuple
 
+from flint import ctx
+
 from prefeq.claims import exact_graphs, formulas
-from prefeq.claims.ball import BALL, ball, digits, sign
+from prefeq.claims.ball import BALL, DISPLAY_BITS, ball, digits, sign
 from prefeq.claims.instance import Instance, numbers
 
 GALLERY = (
@@ -23,9 +26,8 @@ GALLERY = (
         pairs=[(0, 1), (0, 2), (2, 1)],
     ),
     Instance.of("two responses, violated", reward=[1, 0], ref=["1/20", "19/20"], pairs=[(0, 1)]),
-    Instance.of(
-        "two islands", reward=[2, 1, 0, -1], ref=["1/4"] * 4, pairs=[(0, 1), (2, 3)]
-    ),
+    Instance.of("two islands", reward=[2, 1, 0, -1], ref=["1/4"] * 4, pairs=[(0, 1), (2, 3)]),
+    Instance.of("a pair and a response apart", reward=[1, 0, 0], ref=["1/3"] * 3, pairs=[(0, 1)]),
     Instance.of(
         "two islands of equal mean",
         reward=[1, 0, 1, 0],
@@ -54,9 +56,10 @@ GALLERY = (
 
 
 class Decision(NamedTuple):
-    """A yes, a no or an undecided None, with the numbers that decide it."""
+    """A yes, a no or an undecided None, the relation that decides it, and the numbers behind it."""
 
     answer: bool | None
+    inequality: str
     numbers: dict[str, Any]
 
 
@@ -87,8 +90,7 @@ def cpo_is_rlhf(instance: Instance) -> Decision:
     """Decide CPO(0) = RLHF: whether the RLHF optimum is feasible, π*(w) ≥ π*(l) on every pair."""
     policy = numbers_of(instance.rlhf_logp)
     signs = [_sign_of_difference(instance, k) for k in range(len(instance.pairs))]
-    answer = None if None in signs else all(s is not None and s >= 0 for s in signs)
-    return Decision(answer, {"rlhf_logp": policy})
+    return _over_pairs("pi*(w) - pi*(l)", signs, lambda s: s >= 0, {"rlhf_logp": policy})
 
 
 def dpo_is_aligned(instance: Instance) -> Decision:
@@ -96,14 +98,15 @@ def dpo_is_aligned(instance: Instance) -> Decision:
 
     Every minimiser has βx = Δr on every pair (steps `edge-minimiser` and `rlhf-attains`).
     """
-    margins = [
-        lambda k=k: instance.delta_ref(k) + ball(instance.gap(k)) / ball(instance.beta)
-        for k in range(len(instance.pairs))
-    ]
-    exact = [instance.ref_ratio(k) == 1 and not instance.gap(k) for k in range(len(margins))]
-    signs = [0 if zero else sign(m)[0] for m, zero in zip(margins, exact, strict=True)]
-    answer = None if None in signs else all(s is not None and s > 0 for s in signs)
-    return Decision(answer, {"dpo_margin": [digits(m) for m in margins]})
+
+    def margin(k: int) -> Any:
+        return instance.delta_ref(k) + ball(instance.gap(k)) / ball(instance.beta)
+
+    count = len(instance.pairs)
+    exact = [instance.ref_ratio(k) == 1 and not instance.gap(k) for k in range(count)]
+    signs = [0 if exact[k] else sign(partial(margin, k))[0] for k in range(count)]
+    shown = {"dpo_margin": numbers_of(lambda: [margin(k) for k in range(count)])}
+    return _over_pairs("delta", signs, lambda s: s > 0, shown)
 
 
 def dpo_is_rlhf(instance: Instance) -> Decision:
@@ -115,19 +118,23 @@ def dpo_is_rlhf(instance: Instance) -> Decision:
     """
     slopes = [_slope_at_rlhf(instance, vertex) for vertex in range(instance.size)]
     signs = [0 if zero else sign(value)[0] for value, zero in slopes]
-    shown = {
+    shown: dict[str, Any] = {
         "rlhf_probs": numbers_of(lambda: [z.exp() for z in instance.rlhf_logp()]),
         "dpo_slope_at_rlhf": [0.0 if zero else digits(value) for value, zero in slopes],
     }
-    if any(signs):
-        return Decision(False, shown)
+    steep = [v for v, s in enumerate(signs) if s]
+    if steep:
+        relation = f"dL/dtheta[{steep[0]}] {'>' if signs[steep[0]] == 1 else '<'} 0 at pi*"
+        return Decision(False, relation, shown)
     if None in signs:
-        return Decision(None, shown)
+        return Decision(None, "undecided slope at pi*", shown)
     means = component_means(instance)
     shown["component_mean_rewards"] = [str(mean) for mean in means]
     if len(set(means)) > 1:
         shown["dpo_probs"] = numbers_of(lambda: [z.exp() for z in descent_limit(instance)])
-    return Decision(len(set(means)) == 1, shown)
+        unequal = f"component means of r: {min(means)} < {max(means)}"
+        return Decision(False, unequal, shown)
+    return Decision(True, "dL/dtheta = 0 at pi* exactly, equal component means of r", shown)
 
 
 def component_means(instance: Instance) -> list[Fraction]:
@@ -155,27 +162,31 @@ def in_scope(scope: Callable[[Instance], bool], labels: Any) -> Iterator[Instanc
 
 def numbers_of(values: Callable[[], list[Any]]) -> list[float]:
     """Evaluate a list of balls at display precision."""
-    from flint import ctx
-
-    from prefeq.claims.ball import DISPLAY_BITS
-
     with ctx.workprec(DISPLAY_BITS):
         return numbers(values())
 
 
 def _margins(instance: Instance, good: Callable[[int], bool]) -> Decision:
+    def margin(k: int) -> Any:
+        gap, beta = ball(instance.gap(k)), ball(instance.beta)
+        return formulas.rlhf_margin(instance.delta_ref(k), gap, beta)
+
     count = len(instance.pairs)
     signs = [instance.sign_of_optimal_margin(k) for k in range(count)]
-    shown = [
-        digits(
-            lambda k=k: formulas.rlhf_margin(
-                instance.delta_ref(k), ball(instance.gap(k)), ball(instance.beta)
-            )
-        )
-        for k in range(count)
-    ]
-    answer = None if None in signs else all(good(s) for s in signs if s is not None)
-    return Decision(answer, {"rlhf_margin": shown})
+    shown = {"rlhf_margin": numbers_of(lambda: [margin(k) for k in range(count)])}
+    return _over_pairs("delta*", signs, good, shown)
+
+
+def _over_pairs(
+    name: str, signs: list[int | None], good: Callable[[int], bool], shown: dict[str, Any]
+) -> Decision:
+    """Decide a condition on the signs of all pairs; show the weakest one."""
+    known = [s for s in signs if s is not None]
+    if len(known) < len(signs):
+        return Decision(None, f"undecided sign of {name}", shown)
+    weakest = min(range(len(known)), key=known.__getitem__)
+    relation = f"{name} {'<=>'[known[weakest] + 1]} 0 on pair {weakest}"
+    return Decision(all(map(good, known)), relation, shown)
 
 
 def _sign_of_difference(instance: Instance, k: int) -> int | None:

@@ -11,12 +11,10 @@ from prefeq.claims.evidence import Evidence, outcome_of
 from prefeq.claims.instance import Instance, Labels
 from prefeq.claims.registry import Part
 
-_WORDS = {
-    gallery.assumption: ("delta* > 0 on every pair", "some delta* <= 0"),
-    gallery.weak_assumption: ("delta* >= 0 on every pair", "some delta* < 0"),
-    gallery.dpo_is_rlhf: ("DPO's answer is RLHF's", "DPO's answer is not RLHF's"),
-    gallery.dpo_is_aligned: ("DPO has delta > 0 on every pair", "DPO has some delta <= 0"),
-    gallery.cpo_is_rlhf: ("CPO(0) is RLHF's answer", "CPO(0) is not RLHF's answer"),
+_WORDS: dict[gallery.Decider, tuple[str, str]] = {
+    gallery.dpo_is_rlhf: ("DPO = RLHF", "DPO is not RLHF"),
+    gallery.dpo_is_aligned: ("DPO aligns every pair", "DPO does not align every pair"),
+    gallery.cpo_is_rlhf: ("CPO(0) = RLHF", "CPO(0) is not RLHF"),
 }
 
 
@@ -49,8 +47,9 @@ class Equivalence:
             tested += given.answer
             if given.answer and not found.answer and against is None:
                 data = {"instance": instance.to_data(), **given.numbers, **found.numbers}
-                words = f"{_WORDS[hypothesis][0]}, yet {_WORDS[conclusion][1]}"
-                summary = f"{instance.name}: {words}{_shown(data)}"
+                words = _WORDS[self.conclusion][0 if part == "only-if" else 1]
+                summary = f"{_shown(data)}: yet {words} ({instance.name})"
+                data["inequalities"] = [given.inequality, found.inequality]
                 against = Evidence("counterexample", summary, "holds", data=data)
         data = {"count": len(instances), "hypothesis_held": tested}
         yield against or Evidence(
@@ -71,9 +70,11 @@ class Equivalence:
 
 
 def _shown(data: dict[str, Any]) -> str:
-    """Return the margins of a counterexample in brief."""
-    if "rlhf_margin" not in data:
-        return ""
-    margins = ", ".join(f"{value:.4g}" for value in data["rlhf_margin"])
+    """Return the numbers that matter most in a counterexample."""
+    text = "delta* = " + ", ".join(f"{value:.4g}" for value in data["rlhf_margin"])
     slope = max(data.get("dpo_slope_at_rlhf", []), key=abs, default=0.0)
-    return f" (delta* = {margins}" + (f"; slope {slope:.6f} at pi*)" if slope else ")")
+    if slope:
+        text += f", loss slope {slope:.6f} at pi*"
+    elif "dpo_probs" in data:
+        text += f", pi(0) = {data['dpo_probs'][0]:.5f} against {data['rlhf_probs'][0]:.5f}"
+    return text

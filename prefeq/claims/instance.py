@@ -84,6 +84,13 @@ class Instance:
         """Enclose the RLHF log-policy, log π_ref + r/β − log Z."""
         return self.tilted(list(self.reward))
 
+    def rlhf_value(self) -> Any:
+        """Enclose J(π*) = β log Σ π_ref e^{r/β}."""
+        weights = [
+            ball(p) * ball(r / self.beta).exp() for p, r in zip(self.ref, self.reward, strict=True)
+        ]
+        return ball(self.beta) * sum(weights[1:], weights[0]).log()
+
     def tilted(self, reward: list[Fraction]) -> list[Any]:
         """Enclose the log-policy proportional to π_ref e^{reward/β}."""
         logits = [
@@ -95,9 +102,7 @@ class Instance:
     def bandit(self) -> bandits.Bandit:
         """Return the instance as the package's bandit."""
         data = self.to_data()
-        return bandits.Bandit.from_probs(
-            reward=data["reward"], ref=data["ref"], beta=data["beta"]
-        )
+        return bandits.Bandit.from_probs(reward=data["reward"], ref=data["ref"], beta=data["beta"])
 
     def preferences(self) -> preferences.Preferences:
         """Return its pairs as the package's preferences."""
@@ -127,9 +132,7 @@ def build(data: Mapping[str, Any]) -> tuple[bandits.Bandit, preferences.Preferen
     >>> build(made.to_data())
     (Bandit(K=2, beta=1.0), Preferences(P=1: 0>1))
     """
-    problem = bandits.Bandit.from_probs(
-        reward=data["reward"], ref=data["ref"], beta=data["beta"]
-    )
+    problem = bandits.Bandit.from_probs(reward=data["reward"], ref=data["ref"], beta=data["beta"])
     makers = {
         "bradley-terry": preferences.Preferences.bradley_terry,
         "ordered": preferences.Preferences.ordered,

@@ -104,12 +104,18 @@ def convex_and_smooth() -> list[Evidence]:
     x = ((tw - lse) - (tl - lse)) - ((pw - lse_ref) - (pl - lse_ref))
     step = "descent-converges"
     return [
-        prove_zero(step, "x = (theta - theta_ref)(w) - (theta - theta_ref)(l): linear in logits",
-                   x - ((tw - pw) - (tl - pl))),
-        prove_zero(step, "1/4 - L'' = (sigma - 1/2)^2 >= 0: curvature at most beta^2 m / 4",
-                   sp.Rational(1, 4) - curvature(z, q) - (sigma - sp.Rational(1, 2)) ** 2),
+        prove_zero(
+            step,
+            "x = (theta - theta_ref)(w) - (theta - theta_ref)(l): linear in logits",
+            x - ((tw - pw) - (tl - pl)),
+        ),
+        prove_zero(
+            step,
+            "1/4 - L'' = (sigma - 1/2)^2 >= 0: curvature at most beta^2 m / 4",
+            sp.Rational(1, 4) - curvature(z, q) - (sigma - sp.Rational(1, 2)) ** 2,
+        ),
         prove_positive(step, "L'' > 0: convex, so descent reaches a minimiser", curvature(z, q)),
-    ]  # fmt: skip
+    ]
 
 
 def conserved_logits() -> Evidence:
@@ -146,7 +152,8 @@ def incidence_kernel(largest: int = 5) -> Evidence:
             count, connected = count + 1, connected + (parts == 1)
     return Evidence(
         "exact",
-        f"rank = K - components on all {count} graphs up to K={largest} ({connected} connected)",
+        "rank = K - components (margins telescope along paths), checked on all "
+        f"{count} graphs up to K={largest}, {connected} of them connected",
         outcome_of(good),
         "incidence-kernel",
         {"count": count, "connected": connected, "largest_K": largest},
@@ -167,8 +174,8 @@ def acyclic_heights(largest: int = 4) -> Evidence:
                 count += 1
     return Evidence(
         "exact",
-        f"heights rise by 1 along every pair on all {count} acyclic orders up to K={largest}; "
-        "none exist on any other",
+        "heights (longest paths) rise by 1 along every pair: checked on all "
+        f"{count} acyclic orders up to K={largest}; no other order has any",
         outcome_of(good),
         "acyclic-heights",
         {"count": count, "largest_K": largest},

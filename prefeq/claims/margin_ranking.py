@@ -5,7 +5,7 @@ A hinge whose target is δ_ref, hence negative where the reference prefers the l
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from fractions import Fraction
 from typing import Any
 
@@ -14,10 +14,11 @@ import sympy as sp
 
 from prefeq import losses, margins
 from prefeq.claims import formulas, recheck, ties
-from prefeq.claims.ball import BALL, ball, digits, sign_of_log
+from prefeq.claims.ball import BALL, ball
 from prefeq.claims.enclosure import positive_on_box
 from prefeq.claims.evidence import Evidence, outcome_of
-from prefeq.claims.instance import Instance, build
+from prefeq.claims.instance import Instance
+from prefeq.claims.policy_case import Fed, PolicyCase
 from prefeq.claims.registry import Claim, Reading, register
 from prefeq.claims.symbolic import SYMPY, positive, prove_limit, prove_positive, prove_zero
 from prefeq.claims.tie import points, tie
@@ -69,9 +70,13 @@ def _tight() -> Iterator[Evidence]:
     t, beta = positive("t beta")
     strict = formulas.hinge_gap(SYMPY, sp.S.Zero, beta) - formulas.hinge_gap(SYMPY, t, beta)
     yield prove_limit(
-        "bound-attained", "the gap falls to 0 away from a = 0", strict.subs(beta, 1), t, sp.oo,
+        "bound-attained",
+        "the gap falls to 0 away from a = 0",
+        strict.subs(beta, 1),
+        t,
+        sp.oo,
         sp.log(2),
-    )  # fmt: skip
+    )
     yield _tie_gap()
 
 
@@ -86,38 +91,24 @@ def _limit() -> Iterator[Evidence]:
 def _ranks() -> Iterator[Evidence]:
     """A pair whose limiting loss is zero is ranked correctly: false as soon as δ_ref < 0."""
     instance = Instance.of("a low bar", reward=[1, 0], ref=["1/10", "9/10"], pairs=[(0, 1)])
-    policy = Fraction(1, 4), Fraction(3, 4)
-    ratio = policy[0] / policy[1]
-    cleared = sign_of_log(ratio / instance.ref_ratio(0), Fraction(0, 1))
-    right = sign_of_log(ratio, Fraction(0, 1))
-    answer = None if cleared is None or right is None else cleared > 0 > right
-    data = {
-        "instance": instance.to_data(),
-        "inputs": {"policy": [str(p) for p in policy]},
-        "ref_margin": digits(lambda: instance.delta_ref(0)),
-        "margin": digits(lambda: ball(ratio).log()),
-        "limit_loss": 0,
-    }
+    case = PolicyCase.of(instance, ["1/4", "3/4"])
+    data = {**case.data(), "limit_loss": 0}
     yield Evidence(
         "counterexample",
-        "delta_ref = -log 9, delta = -log 3: the limiting loss max(0, delta_ref - delta) is 0, yet "
-        "delta < 0",
-        outcome_of(answer),
+        "max(0, delta_ref - delta) = 0 at delta_ref = -log 9, yet delta = -log 3 < 0",
+        outcome_of(case.in_undesirable(0)),
         data=data,
     )
-    yield recheck.rechecked("the package agrees", _recheck_ranks(data, float(ratio)))
+    yield recheck.rechecked("the package agrees", _recheck_ranks(data))
     yield _tie_gap()
 
 
-def _recheck_ranks(data: Mapping[str, Any], ratio: float) -> Iterator[recheck.Comparison]:
-    bandit, prefs = build(data["instance"])
-    delta_ref, delta = prefs.ref_margin(bandit)[0], np.log(ratio)
-    yield "ref margin", recheck.close(delta_ref, data["ref_margin"])
-    yield "margin", recheck.close(delta, data["margin"])
+def _recheck_ranks(data: dict[str, Any]) -> Iterator[recheck.Comparison]:
+    fed = Fed.back(data)
+    yield from fed.comparisons(data, [True])
     for beta in (1e2, 1e4, 1e6):
-        loss = losses.DPO.value(delta, delta_ref, beta) / beta
-        yield f"L/beta < ln 2/beta at beta = {beta:g}", bool(loss < np.log(2) / beta)
-    yield "in U", bool(margins.undesirable(delta, delta_ref))
+        loss = losses.DPO.value(fed.margin, fed.ref_margin, beta) / beta
+        yield f"L/beta < ln 2/beta at beta = {beta:g}", bool(loss[0] < np.log(2) / beta)
 
 
 def _tie_gap() -> Evidence:
@@ -159,8 +150,13 @@ register(
                 "L/beta -> max(0, delta_ref - delta) as beta -> infinity, uniformly",
                 _SCOPE,
                 _limit,
-                proof=("gap-identity", "gap-positive", "gap-decreasing", "gap-at-zero",
-                       "bound-vanishes"),
+                proof=(
+                    "gap-identity",
+                    "gap-positive",
+                    "gap-decreasing",
+                    "gap-at-zero",
+                    "bound-vanishes",
+                ),
             ),
             Reading(
                 "zero-limit-loss-ranks",

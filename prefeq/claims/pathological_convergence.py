@@ -21,8 +21,9 @@ from prefeq.claims.instance import Instance, build
 from prefeq.claims.registry import Claim, Reading, register
 from prefeq.claims.symbolic import SYMPY, positive, prove_positive, prove_zero, real
 
-VIOLATED = Instance.of("two responses, violated", reward=[1, 0], ref=["1/20", "19/20"],
-                       pairs=[(0, 1)])  # fmt: skip
+VIOLATED = Instance.of(
+    "two responses, violated", reward=[1, 0], ref=["1/20", "19/20"], pairs=[(0, 1)]
+)
 STEP_SIZE = 1
 """η of the descents below: with m = β = 1 the map x ↦ x + 2η(q − σ(x)) is increasing."""
 
@@ -39,14 +40,16 @@ def _bradley_terry() -> Iterator[Evidence]:
     square = room / (1 + room) + (1 - 2 * sigma) ** 2 / (1 + room)
     yield prove_zero("fixed-point", "z = gap is a fixed point", step.subs(z, a) - a)
     yield prove_zero(
-        "increasing-map", "slope of the map = (1 - c/4) + (c/4)(1 - 2 sigma)^2",
+        "increasing-map",
+        "slope of the map = (1 - c/4) + (c/4)(1 - 2 sigma)^2",
         sp.diff(step, z) - square,
-    )  # fmt: skip
+    )
     yield prove_positive("increasing-map", "> 0: z < gap implies next z < gap", square)
     yield prove_positive(
-        "sigma-increases", "sigma' > 0: every step below gap goes up, nothing else is fixed",
+        "sigma-increases",
+        "sigma' > 0: every step below gap goes up, nothing else is fixed",
         sp.diff(sigma, z),
-    )  # fmt: skip
+    )
     loss = formulas.pair_loss(SYMPY, z, 0, 1, formulas.sigmoid(SYMPY, a))
     slope = formulas.sigmoid(SYMPY, a) - sigma
     yield prove_zero("loss-falls", "-dL/dz = sigma(gap) - sigma(z)", sp.diff(loss, z) + slope)
@@ -144,9 +147,13 @@ def _descent_recheck(instance: Instance, steps: int) -> Evidence:
     def comparisons() -> Iterator[recheck.Comparison]:
         bandit, prefs = build(instance.to_data())
         run = solvers.solve_dpo(
-            bandit, prefs, method="gradient-descent", step_size=STEP_SIZE, max_steps=steps,
+            bandit,
+            prefs,
+            method="gradient-descent",
+            step_size=STEP_SIZE,
+            max_steps=steps,
             record_every=1,
-        )  # fmt: skip
+        )
         want = np.array([midpoint(value) for value in _ball_path(instance, steps)])
         path = run.trajectory.margin[:, 0]
         yield "margins along the descent", recheck.close(path, want[: path.size])
@@ -158,19 +165,27 @@ def _descent_recheck(instance: Instance, steps: int) -> Evidence:
             yield "ends at delta*", bool(abs(path[-1] - star) < 1e-3)
             yield "stays in U", bool(run.trajectory.undesirable[1:].all())
 
-    return recheck.rechecked(f"solve_dpo descends like the balls ({instance.labels})", comparisons())
+    return recheck.rechecked(
+        f"solve_dpo and balls descend alike ({instance.labels})", comparisons()
+    )
 
 
 def _ends_at_optimum(bandit: bandits.Bandit, prefs: preferences.Preferences) -> bool:
-    run = solvers.solve_dpo(bandit, prefs, method="gradient-descent", max_steps=1500)
+    """Descend numerically and solve exactly: δ* at the end, and the loss only ever falls."""
     star = solvers.solve_rlhf(bandit).margin(prefs)
-    error = np.abs(run.margin(prefs) - star)
-    start = np.abs(prefs.ref_margin(bandit) - star)
-    closer = bool(np.max(error, initial=0.0) <= 0.9 * np.max(start) + 1e-9)
-    final = solvers.solve_dpo(bandit, prefs)
-    exact = recheck.close(bandit.beta * final.margin(prefs), bandit.beta * star)
-    losses = run.trajectory.loss
-    return closer and exact and bool(np.all(np.diff(losses) <= 1e-15)) and losses[-1] >= final.loss
+    run = solvers.solve_dpo(bandit, prefs, method="gradient-descent", max_steps=1500)
+    exact = solvers.solve_dpo(bandit, prefs)
+    loss = run.trajectory.loss
+    falls = (
+        bool(np.all(np.diff(loss) <= 1e-12))
+        and loss[-1] < loss[0]
+        and (abs(loss[-1] - exact.loss) <= 1e-9)
+    )
+    return (
+        falls
+        and recheck.close(run.margin(prefs), star, 1e-4)
+        and recheck.close(bandit.beta * exact.margin(prefs), bandit.beta * star)
+    )
 
 
 _ENDS_WRONG = "ends with delta < 0 for ever, at a lower loss than pi_ref"
@@ -189,14 +204,19 @@ register(
                 "one Bradley-Terry pair, gap > 0, delta* < 0, any K, softmax logits, steps with "
                 "eta m beta^2 < 2",
                 _bradley_terry,
-                proof=("fixed-point", "increasing-map", "sigma-increases", "loss-falls",
-                       "margin-identity"),
+                proof=(
+                    "fixed-point",
+                    "increasing-map",
+                    "sigma-increases",
+                    "loss-falls",
+                    "margin-identity",
+                ),
             ),
             Reading(
                 "bradley-terry-graph",
                 f"gradient descent on DPO ends at delta = delta* on every pair: every violated "
                 f"pair {_ENDS_WRONG} (of its own term)",
-                "Bradley-Terry population labels, any K and comparison graph, steps below "
+                "Bradley-Terry population labels, gaps > 0, any K and graph, steps below "
                 "2/Lipschitz",
                 _bradley_terry_graph,
                 proof=("edge-minimiser", "rlhf-attains", "margin-identity", "descent-converges"),
@@ -210,12 +230,19 @@ register(
             ),
             Reading(
                 "ordered-acyclic-transient",
-                "gradient descent on DPO leaves U after finitely many steps on every pair, for good",
+                "gradient descent on DPO leaves U after finitely many steps on every pair and for "
+                "good",
                 "ordered pairs (q = 1) without a directed cycle, any K, any full-support "
                 "reference, steps of at most 1/Lipschitz",
                 _ordered_transient,
-                proof=("descent-converges", "acyclic-heights", "ordered-slope", "ordered-limit",
-                       "loss-decreases", "loss-at-zero"),
+                proof=(
+                    "descent-converges",
+                    "acyclic-heights",
+                    "ordered-slope",
+                    "ordered-limit",
+                    "loss-decreases",
+                    "loss-at-zero",
+                ),
             ),
             *finite_targets.READINGS,
         ),

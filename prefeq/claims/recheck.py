@@ -1,4 +1,4 @@
-"""Re-checks: instances fed back to the package as anybody would, against the ball-arithmetic numbers.
+"""Re-checks: instances fed back to the package as anybody would, against the numbers of the balls.
 
 A re-check holds only if every one of its named comparisons does; the first that does not is named.
 """
@@ -25,10 +25,10 @@ def close(got: Any, want: Any, tolerance: float = CLOSE) -> bool:
     got, want = np.asarray(got, dtype=np.float64), np.asarray(want, dtype=np.float64)
     if got.shape != want.shape:
         return False
-    same = got == want
+    same, finite = got == want, np.isfinite(got) & np.isfinite(want)
     with np.errstate(invalid="ignore"):
         near = np.abs(got - want) <= tolerance * np.maximum(1.0, np.abs(want))
-    return bool(np.all(same | near))
+    return bool(np.all(same | (finite & near)))
 
 
 def rechecked(what: str, comparisons: Iterable[Comparison]) -> Evidence:
@@ -86,7 +86,8 @@ def _dpo(instance: Instance) -> Iterable[Comparison]:
     same = dpo.logp is not None and close(dpo.logp, rlhf.logp)
     yield "DPO = RLHF", same == decided.answer
     if "dpo_probs" in decided.numbers:
-        yield "DPO policy", close(np.exp(dpo.logp), decided.numbers["dpo_probs"])
+        found = dpo.logp is not None
+        yield "DPO policy", found and close(np.exp(dpo.logp), decided.numbers["dpo_probs"])
 
 
 def _dpo_margins(instance: Instance) -> Iterable[Comparison]:

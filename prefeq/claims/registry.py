@@ -11,6 +11,7 @@ from prefeq.claims.evidence import Evidence
 from prefeq.errors import ProblemError
 
 Part = Literal["if", "only-if"]
+PARTS: tuple[Part, Part] = ("if", "only-if")
 Provenance = Literal["quoted", "secondary", "code", "reconstructed"]
 Check = Callable[[], Iterable[Evidence]]
 

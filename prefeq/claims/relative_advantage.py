@@ -3,27 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from fractions import Fraction
 
 import numpy as np
 import sympy as sp
 
 from prefeq import bandit as bandits
-from prefeq import losses, preferences, solvers
+from prefeq import margins, preferences, solvers
 from prefeq.claims import formulas, lemmas, recheck, samples, ties
-from prefeq.claims.ball import BALL, ball, digits, sign, sign_of_log
 from prefeq.claims.evidence import Evidence, outcome_of
-from prefeq.claims.instance import Instance, build
+from prefeq.claims.instance import Instance
+from prefeq.claims.policy_case import Fed, PolicyCase
 from prefeq.claims.registry import Claim, Reading, register
 from prefeq.claims.symbolic import SYMPY, positive, prove_independent, prove_zero, real
+from prefeq.claims.tie import points, tie
 
-TWO_PAIRS = Instance.of(
-    "low bar, high bar",
-    reward=[1, 0, 1, 0],
-    ref=["1/20", "9/20", "1/3", "1/6"],
-    pairs=[(0, 1), (2, 3)],
+TWO_PAIRS = PolicyCase.of(
+    Instance.of(
+        "low bar, high bar",
+        reward=[1, 0, 1, 0],
+        ref=["1/20", "9/20", "1/3", "1/6"],
+        pairs=[(0, 1), (2, 3)],
+    ),
+    ["1/6", "1/3", "1/3", "1/6"],
 )
-POLICY = (Fraction(1, 6), Fraction(1, 3), Fraction(1, 3), Fraction(1, 6))
 
 
 def _shift() -> Iterator[Evidence]:
@@ -31,14 +33,15 @@ def _shift() -> Iterator[Evidence]:
     beta, odds = positive("beta odds")
     loss = formulas.pair_loss(SYMPY, delta, delta_ref, beta, odds / (1 + odds))
     moved = loss.subs({delta: delta + shift, delta_ref: delta_ref + shift}, simultaneous=True)
-    yield prove_independent("shift-invariance", "L(delta + c, delta_ref + c) is free of c", moved,
-                            shift)  # fmt: skip
+    yield prove_independent(
+        "shift-invariance", "L(delta + c, delta_ref + c) is free of c", moved, shift
+    )
     yield prove_zero("shift-invariance", "and equal to L(delta, delta_ref)", moved - loss)
     yield from (ties.pair_loss(), ties.soft_loss(), _tie_relative())
 
 
 def _path() -> Iterator[Evidence]:
-    """With u = θ − θ_ref every x is u_w − u_l: gradient, start and hence every iterate in u agree."""
+    """With u = θ − θ_ref every x is u_w − u_l: slope, start and hence every iterate in u agree."""
     uw, ul, pw, pl, lse, lse_ref = real("u_w u_l p_w p_l lse lse_ref")
     beta, odds = positive("beta odds")
     delta = (uw + pw - lse) - (ul + pl - lse)
@@ -48,8 +51,11 @@ def _path() -> Iterator[Evidence]:
     names = (pw, pl, lse, lse_ref)
     step = "slope-free-of-reference"
     yield prove_independent(step, "dL/du is free of pi_ref and of both normalisers", slope, *names)
-    yield prove_zero("start-at-zero", "u = 0 gives x = 0 whatever pi_ref",
-                     (delta - delta_ref).subs({uw: 0, ul: 0}))  # fmt: skip
+    yield prove_zero(
+        "start-at-zero",
+        "u = 0 gives x = 0 whatever pi_ref",
+        (delta - delta_ref).subs({uw: 0, ul: 0}),
+    )
     yield lemmas.conserved_logits()
     problems = samples.connected(6)
     yield samples.asserted("gradient descent has the same x", problems, _same_path)
@@ -60,42 +66,18 @@ def _path() -> Iterator[Evidence]:
 
 def _absolute() -> Iterator[Evidence]:
     """The pair with the lower loss is the one that is ranked wrongly."""
-    ratios = [POLICY[w] / POLICY[lo] for w, lo in TWO_PAIRS.pairs]
-    wrong, right = (sign_of_log(ratio, Fraction(0)) for ratio in ratios)
-    losses_exact = [
-        lambda k=k: formulas.pair_loss(
-            BALL, ball(ratios[k]).log(), TWO_PAIRS.delta_ref(k), ball(TWO_PAIRS.beta)
-        )
-        for k in range(2)
-    ]
-    lower = sign(lambda: losses_exact[1]() - losses_exact[0]())[0]
-    answer = None if lower is None else (wrong, right, lower) == (-1, 1, 1)
-    data = {
-        "instance": TWO_PAIRS.to_data(),
-        "inputs": {"policy": [str(p) for p in POLICY]},
-        "margin": [digits(lambda r=r: ball(r).log()) for r in ratios],
-        "ref_margin": [digits(lambda k=k: TWO_PAIRS.delta_ref(k)) for k in range(2)],
-        "loss": [digits(value) for value in losses_exact],
-    }
+    signs = [TWO_PAIRS.sign_of_margin(k) for k in range(2)]
+    signs.append(TWO_PAIRS.compare_loss(0, lambda: TWO_PAIRS.loss(1)))
+    answer = None if None in signs else signs == [-1, 1, -1]
+    data = TWO_PAIRS.data()
+    low, high = data["loss"]
     yield Evidence(
         "counterexample",
-        "pair 0>1 has delta = -log 2 and loss {0:.4f}, pair 2>3 has delta = log 2 and loss "
-        "{1:.4f}".format(*data["loss"]),
+        f"losses {low:.4f} < {high:.4f}, yet margins -log 2 < log 2 (two pairs of one policy)",
         outcome_of(answer),
         data=data,
     )
-
-    def comparisons() -> Iterator[recheck.Comparison]:
-        bandit, prefs = build(data["instance"])
-        delta, delta_ref = prefs.margin_of(np.log([float(p) for p in POLICY])), prefs.ref_margin(
-            bandit
-        )
-        loss = losses.DPO.value(delta, delta_ref, bandit.beta)
-        yield "margins", recheck.close(delta, data["margin"])
-        yield "reference margins", recheck.close(delta_ref, data["ref_margin"])
-        yield "losses", recheck.close(loss, data["loss"])
-
-    yield recheck.rechecked("the package agrees", comparisons())
+    yield recheck.rechecked("the package agrees", Fed.back(data).comparisons(data, [True, False]))
     yield ties.pair_loss()
 
 
@@ -112,9 +94,6 @@ def _same_path(bandit: bandits.Bandit, prefs: preferences.Preferences) -> bool:
 
 
 def _tie_relative() -> Evidence:
-    from prefeq import margins
-    from prefeq.claims.tie import points, tie
-
     return tie(
         "delta - delta_ref agrees with margins.relative_margin",
         lambda delta, delta_ref: delta - delta_ref,

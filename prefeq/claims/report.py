@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import html
 import textwrap
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
-from prefeq.claims.evidence import Evidence
+from prefeq.claims.evidence import PROOF_KINDS, Evidence
 from prefeq.claims.verdict import Verdict
 from prefeq.errors import ProblemError
 
-WIDTH = 118
+WIDTH = 132
+_LEFT = ' style="text-align:left"'
 
 
 @dataclass(frozen=True)
@@ -52,14 +54,22 @@ class ReadingResult:
 
     @property
     def brief(self) -> str:
-        """The finding that decides, in one line."""
-        wanted = {
-            Verdict.OPEN: ("reason",),
-            Verdict.REFUTED: ("counterexample",),
-        }.get(self.verdict, ("symbolic", "exact", "enclosure", "ball", "sample"))
-        lines = [item.summary for item in self.evidence if item.kind in wanted]
-        text = lines[0] if self.verdict is Verdict.REFUTED and lines else "; ".join(lines)
-        return " ".join(text.split())
+        """What decides, in one line: the reason, the counterexample, or the parts of the proof."""
+        wanted = {Verdict.OPEN: "reason", Verdict.REFUTED: "counterexample"}.get(self.verdict)
+        if wanted:
+            return next((item.summary for item in self.evidence if item.kind == wanted), "")
+        kinds = Counter(item.kind for item in self.evidence)
+        proof = [f"{kinds[kind]} {kind}" for kind in sorted(PROOF_KINDS) if kinds[kind]]
+        points = sum(i.data.get("count", 0) for i in self.evidence if i.kind == "tie")
+        drawn = sum(i.data.get("count", 0) for i in self.evidence if i.kind == "sample")
+        checked = sum(i.data.get("count", 0) for i in self.evidence if i.kind == "recheck")
+        parts = [
+            " + ".join(proof),
+            f"tied at {points} points" if points else "",
+            f"re-checked {checked} times" if checked else "",
+            f"{drawn} random problems" if drawn else "",
+        ]
+        return "; ".join(part for part in parts if part)
 
     @property
     def ok(self) -> bool:
@@ -134,7 +144,7 @@ class VerificationReport:
         verdict = max((len(r[1]) for _, rs in rows for r in rs), default=7)
         lines = [f"  {'reading':{name}}  {'verdict':{verdict}}  evidence"]
         for title, readings in rows:
-            lines += ["", title]
+            lines += ["", *title.split("\n")]
             for label, word, brief in readings:
                 room = max(WIDTH - name - verdict - 6, 30)
                 short = textwrap.shorten(brief, room, placeholder=" ...")
@@ -154,11 +164,10 @@ class VerificationReport:
     def _repr_html_(self) -> str:
         body = []
         for title, readings in self._rows():
-            body.append(f'<tr><th colspan="3" style="text-align:left">{html.escape(title)}</th></tr>')
+            heading = html.escape(title).replace("\n", "<br>")
+            body.append(f'<tr><th colspan="3"{_LEFT}>{heading}</th></tr>')
             for row in readings:
-                cells = "".join(
-                    f'<td style="text-align:left">{html.escape(cell)}</td>' for cell in row
-                )
+                cells = "".join(f"<td{_LEFT}>{html.escape(cell)}</td>" for cell in row)
                 body.append(f"<tr>{cells}</tr>")
         head = "<tr><th>reading</th><th>verdict</th><th>evidence</th></tr>"
         return (
@@ -170,8 +179,8 @@ class VerificationReport:
         """Return per claim its heading and (reading, verdict, evidence) in text."""
         return [
             (
-                f"{c.id}: {c.title} [{c.source}; {c.provenance}]",
-                [(r.label, r.verdict.value + " (vacuous)" * r.vacuous, r.brief) for r in c.readings],
+                f"{c.id} ({c.source}; {c.provenance})\n{c.title}",
+                [(r.label, r.verdict + " (vacuous)" * r.vacuous, r.brief) for r in c.readings],
             )
             for c in self.claims
         ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
@@ -62,7 +62,7 @@ def _bandit(rng: np.random.Generator) -> bandits.Bandit:
 
 
 def _labelled(
-    bandit: bandits.Bandit, pairs: list[object], labels: str, rng: np.random.Generator
+    bandit: bandits.Bandit, pairs: Sequence[object], labels: str, rng: np.random.Generator
 ) -> preferences.Preferences:
     index = np.array(pairs, dtype=np.int64)
     mass = rng.uniform(0.2, 1.0, len(index))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from fractions import Fraction
 
+import numpy as np
+
 from prefeq import losses, margins
 from prefeq.claims import formulas
 from prefeq.claims.ball import BALL
@@ -35,9 +37,7 @@ def assumption(strict: bool = True) -> Evidence:
     return tie_decision(
         f"delta* {'>' if strict else '>='} 0 agrees with margins.assumption_holds",
         exact,
-        lambda delta_ref, gap, beta: margins.assumption_holds(
-            delta_ref, gap, beta, strict=strict
-        ),
+        lambda delta_ref, gap, beta: margins.assumption_holds(delta_ref, gap, beta, strict=strict),
         points("delta_ref", "gap", "beta"),
     )
 
@@ -154,9 +154,13 @@ def certificate() -> Evidence:
 
 
 def undesirable() -> Evidence:
-    """δ_ref < δ < 0 against `margins.undesirable`."""
+    """δ_ref < δ < 0 against `margins.undesirable`, both ends included."""
     at = points("delta", "delta_ref", count=200)
-    at["delta"] = at["delta_ref"] * (0.5 + at["delta"] / 800)
+    delta, delta_ref = at["delta"], at["delta_ref"]
+    at = {
+        "delta": np.concatenate([delta_ref * (0.5 + delta / 800), delta_ref, 0 * delta]),
+        "delta_ref": np.concatenate([delta_ref] * 3),
+    }
     return tie_decision(
         "delta_ref < delta < 0 agrees with margins.undesirable",
         lambda delta, delta_ref: delta_ref < delta < 0,
@@ -186,4 +190,3 @@ def _argument(at: Point) -> float:
 def _tail(value: float, at: Point) -> float:
     """In the tails a loss is as ill-conditioned as its exponent is large."""
     return abs(value) * (1 + _argument(at) + abs(at.get("gap", 0.0)))
-

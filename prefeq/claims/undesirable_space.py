@@ -1,37 +1,40 @@
-"""`undesirable-space`: U = {δ_ref < δ < 0}, policies that beat the reference and are still wrong."""
+"""`undesirable-space`: U = {δ_ref < δ < 0}, policies that beat the reference and stay wrong."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from typing import Any
 
-import numpy as np
 import sympy as sp
 
 from prefeq import losses, margins
 from prefeq.claims import formulas, lemmas, recheck, ties
-from prefeq.claims.ball import BALL, ball, digits, sign, sign_of_log
+from prefeq.claims.ball import BALL, ball, digits
 from prefeq.claims.enclosure import positive_on_box
 from prefeq.claims.evidence import Evidence, outcome_of
-from prefeq.claims.instance import Instance, build
+from prefeq.claims.instance import Instance
+from prefeq.claims.policy_case import Fed, PolicyCase
 from prefeq.claims.registry import Claim, Part, Reading, register
 from prefeq.claims.symbolic import negative, positive, prove_positive, prove_zero, real
 
-HALF_WAY = Instance.of("satisfied, yet U", reward=[1, 0], ref=["3/8", "5/8"], pairs=[(0, 1)])
-FAINT_LABEL = Instance.of(
-    "a faint label",
-    reward=["1/10", 0],
-    ref=["1/10001", "10000/10001"],
-    pairs=[(0, 1)],
-    labels="bradley-terry",
+HALF_WAY = PolicyCase.of(
+    Instance.of("not violated, yet U", reward=[1, 0], ref=["3/8", "5/8"], pairs=[(0, 1)]),
+    ["3/7", "4/7"],
 )
-SURE_LABEL = Instance.of(
-    "a label that overshoots",
-    reward=[1, 0],
-    ref=["3/8", "5/8"],
-    pairs=[(0, 1)],
-    labels="bradley-terry",
+FAINT_LABEL = PolicyCase.of(
+    Instance.of(
+        "a faint label",
+        reward=["1/10", 0],
+        ref=["1/10001", "10000/10001"],
+        pairs=[(0, 1)],
+        labels="bradley-terry",
+    ),
+    ["9/19", "10/19"],
+)
+SURE_LABEL = PolicyCase.of(
+    HALF_WAY.instance.labelled("bradley-terry"),
+    ["2/3", "1/3"],
 )
 
 
@@ -39,9 +42,10 @@ def _realised(margin: sp.Expr) -> Evidence:
     """Any margin is that of a policy: raise the winner's logit by it, leave the others."""
     shift = real("c")
     return prove_zero(
-        "margin-realised", "logits (delta, 0, ...) have margin delta", margin - shift - (0 - shift)
-        - margin,
-    )  # fmt: skip
+        "margin-realised",
+        "logits (delta, 0, ...) have margin delta",
+        margin - shift - (0 - shift) - margin,
+    )
 
 
 def _non_empty(hypothesis: str) -> Iterator[Evidence]:
@@ -62,44 +66,38 @@ def _empty_otherwise() -> Iterator[Evidence]:
     """If some δ has δ_ref < δ < 0 then δ_ref < 0: order is transitive."""
     delta, rise = negative("delta"), positive("rise")
     yield prove_positive(
-        "U-needs-negative-reference", "delta < 0 and delta_ref = delta - rise give delta_ref < 0",
+        "U-needs-negative-reference",
+        "delta < 0 and delta_ref = delta - rise give delta_ref < 0",
         -(delta - rise),
-    )  # fmt: skip
+    )
     yield ties.undesirable()
 
 
 def _not_necessary() -> Iterator[Evidence]:
     """U is not empty although the assumption holds: δ_ref = log(3/5), Δr = 1, β = 1."""
-    ratio, middle = HALF_WAY.ref_ratio(0), Fraction(3, 4)
-    signs = [
-        sign_of_log(ratio, Fraction(0)) == -1,
-        sign_of_log(middle, Fraction(0)) == -1,
-        sign_of_log(middle / ratio, Fraction(0)) == 1,
-        HALF_WAY.sign_of_optimal_margin(0) == 1,
-    ]
+    inside, star = HALF_WAY.in_undesirable(0), HALF_WAY.instance.sign_of_optimal_margin(0)
+    answer = None if inside is None or star is None else inside and star == 1
     data = {
-        "instance": HALF_WAY.to_data(),
-        "inputs": {"policy": ["3/7", "4/7"]},
-        "ref_margin": digits(lambda: HALF_WAY.delta_ref(0)),
-        "margin": digits(lambda: ball(middle).log()),
-        "rlhf_margin": digits(lambda: HALF_WAY.delta_ref(0) + 1),
+        **HALF_WAY.data(),
+        "rlhf_margin": digits(
+            lambda: formulas.rlhf_margin(HALF_WAY.instance.delta_ref(0), ball(1), ball(1))
+        ),
     }
     yield Evidence(
         "counterexample",
-        "delta_ref = log(3/5) > -gap/beta = -1, and pi = (3/7, 4/7) with delta = log(3/4) is in U",
-        outcome_of(all(signs)),
+        "delta_ref = log(3/5) > -1 = -gap/beta, yet pi = (3/7, 4/7) is in U",
+        outcome_of(answer),
         data=data,
     )
 
     def comparisons() -> Iterator[recheck.Comparison]:
-        bandit, prefs = build(data["instance"])
-        delta_ref, gap = prefs.ref_margin(bandit), prefs.reward_gap(bandit)
-        delta = prefs.margin_of(np.log([3 / 7, 4 / 7]))
-        yield "in U", bool(np.all(margins.undesirable(delta, delta_ref)))
-        yield "not violated", bool(margins.assumption_holds(delta_ref, gap, bandit.beta)[0])
-        yield "margins", recheck.close([delta_ref[0], delta[0]], [data["ref_margin"], data["margin"]])
-        star = margins.optimal_margin(delta_ref, gap, bandit.beta)[0]
-        yield "delta*", recheck.close(star, data["rlhf_margin"])
+        fed = Fed.back(data)
+        yield from fed.comparisons(data, [True])
+        gap = fed.preferences.reward_gap(fed.bandit)
+        holds = margins.assumption_holds(fed.ref_margin, gap, fed.bandit.beta)
+        yield "not violated", bool(holds[0])
+        star = margins.optimal_margin(fed.ref_margin, gap, fed.bandit.beta)
+        yield "delta*", recheck.close(star[0], data["rlhf_margin"])
 
     yield recheck.rechecked("the package agrees", comparisons())
     yield ties.undesirable()
@@ -122,88 +120,63 @@ def _certificate() -> Iterator[Evidence]:
     yield from (ties.pair_loss(), ties.certificate(), ties.undesirable())
 
 
-def _soft_loss(instance: Instance, delta: Callable[[], Any]) -> Callable[[], Any]:
-    """Return the exact loss of a policy margin under the instance's Bradley–Terry label."""
-
-    def loss() -> Any:
-        q = formulas.sigmoid(BALL, ball(instance.gap(0)))
-        return formulas.pair_loss(BALL, delta(), instance.delta_ref(0), ball(instance.beta), q)
-
-    return loss
+def _log2() -> Any:
+    return ball(2).log()
 
 
 def _inside_but_worse() -> Iterator[Evidence]:
     """π = (9/19, 10/19) is in U, yet its loss is far above ln 2."""
-    loss = _soft_loss(FAINT_LABEL, lambda: ball(Fraction(9, 10)).log())
-    worse = sign(lambda: loss() - ball(2).log())[0]
-    risen = sign_of_log(Fraction(9, 10) / FAINT_LABEL.ref_ratio(0), Fraction(0)) == 1
-    wrong = sign_of_log(Fraction(9, 10), Fraction(0)) == -1
-    answer = None if worse is None else risen and wrong and worse == 1
+    inside, above = FAINT_LABEL.in_undesirable(0), FAINT_LABEL.compare_loss(0, _log2)
     yield from _soft_instance(
-        FAINT_LABEL, ["9/19", "10/19"], Fraction(9, 10), loss, answer,
-        "in U: delta_ref = -log 10000 < delta = log(9/10) < 0 with q = sigma(1/10)",
-        inside_interval=False, inside_u=True,
-    )  # fmt: skip
+        FAINT_LABEL,
+        None if inside is None or above is None else inside and above == 1,
+        "pi = (9/19, 10/19) is in U, yet L = {loss:.6f} > ln 2 = {start:.6f} (q = sigma(1/10))",
+        certified=False,
+        inside=True,
+    )
 
 
 def _certified_but_outside() -> Iterator[Evidence]:
     """π = (2/3, 1/3) is aligned, yet its loss lies in the interval that should certify U."""
-    loss = _soft_loss(SURE_LABEL, lambda: ball(2).log())
-    below = sign(lambda: ball(2).log() - loss())[0]
-    above = sign(lambda: loss() - formulas.softplus(BALL, SURE_LABEL.delta_ref(0)))[0]
-    aligned = sign_of_log(Fraction(2), Fraction(0)) == 1
-    answer = None if None in (below, above) else below == 1 and above == 1 and aligned
+    below = SURE_LABEL.compare_loss(0, _log2)
+    above = SURE_LABEL.compare_loss(
+        0, lambda: formulas.softplus(BALL, SURE_LABEL.instance.delta_ref(0))
+    )
+    signs = (below, above, SURE_LABEL.sign_of_margin(0))
     yield from _soft_instance(
-        SURE_LABEL, ["2/3", "1/3"], Fraction(2), loss, answer,
-        "not in U (delta = log 2 > 0), yet softplus(beta delta_ref) < L < ln 2, q = sigma(1)",
-        inside_interval=True, inside_u=False,
-    )  # fmt: skip
+        SURE_LABEL,
+        None if None in signs else signs == (-1, 1, 1),
+        "pi = (2/3, 1/3) is not in U, yet {low:.6f} < L = {loss:.6f} < ln 2 (q = sigma(1))",
+        certified=True,
+        inside=False,
+    )
 
 
 def _soft_instance(
-    instance: Instance,
-    policy: list[str],
-    ratio: Fraction,
-    loss: Callable[[], Any],
-    answer: bool | None,
-    words: str,
-    *,
-    inside_interval: bool,
-    inside_u: bool,
+    case: PolicyCase, answer: bool | None, words: str, *, certified: bool, inside: bool
 ) -> Iterator[Evidence]:
     """Yield a counterexample about one policy's soft-label loss, and its re-check."""
     data = {
-        "instance": instance.to_data(),
-        "inputs": {"policy": policy},
-        "ref_margin": digits(lambda: instance.delta_ref(0)),
-        "margin": digits(lambda: ball(ratio).log()),
-        "loss": digits(loss),
-        "reference_loss": digits(lambda: ball(2).log()),
-        "lower_end": digits(lambda: formulas.softplus(BALL, instance.delta_ref(0))),
+        **case.data(),
+        "reference_loss": digits(_log2),
+        "lower_end": digits(lambda: formulas.softplus(BALL, case.instance.delta_ref(0))),
     }
-    summary = f"{words}: L = {data['loss']:.6f}, ln 2 = {data['reference_loss']:.6f}"
-    yield Evidence("counterexample", summary, outcome_of(answer), data=data)
-    yield recheck.rechecked(
-        "the package agrees", _soft_comparisons(data, inside_interval, inside_u)
+    summary = words.format(
+        loss=data["loss"][0], start=data["reference_loss"], low=data["lower_end"]
     )
+    yield Evidence("counterexample", summary, outcome_of(answer), data=data)
+
+    def comparisons() -> Iterator[recheck.Comparison]:
+        fed = Fed.back(data)
+        yield from fed.comparisons(data, [inside])
+        beta, odds = fed.bandit.beta, fed.preferences.log_odds
+        start = losses.DPO.population_value(fed.ref_margin, fed.ref_margin, beta, odds)
+        yield "loss at the reference", recheck.close(start[0], data["reference_loss"])
+        found = margins.undesirable_from_loss(fed.loss, fed.ref_margin, beta)
+        yield "certificate", bool(found[0]) == certified
+
+    yield recheck.rechecked("the package agrees", comparisons())
     yield from (ties.soft_loss(), ties.undesirable())
-
-
-def _soft_comparisons(
-    data: Mapping[str, Any], inside_interval: bool, inside_u: bool
-) -> Iterator[recheck.Comparison]:
-    bandit, prefs = build(data["instance"])
-    delta_ref = prefs.ref_margin(bandit)[0]
-    probs = np.array([float(Fraction(p)) for p in data["inputs"]["policy"]])
-    delta, odds = prefs.margin_of(np.log(probs))[0], prefs.log_odds[0]
-    loss = losses.DPO.population_value(delta, delta_ref, bandit.beta, odds)
-    at_reference = losses.DPO.population_value(delta_ref, delta_ref, bandit.beta, odds)
-    yield "margins", recheck.close([delta_ref, delta], [data["ref_margin"], data["margin"]])
-    yield "loss", recheck.close(loss, data["loss"])
-    yield "loss at the reference", recheck.close(at_reference, data["reference_loss"])
-    certified = bool(margins.undesirable_from_loss(loss, delta_ref, bandit.beta))
-    yield "certificate", certified == inside_interval
-    yield "U", bool(margins.undesirable(delta, delta_ref)) == inside_u
 
 
 def _reading(
@@ -224,52 +197,80 @@ _LOSS = ("loss-decreases", "loss-at-reference", "loss-at-zero")
 register(
     Claim(
         id="undesirable-space",
-        title="U = {delta_ref < delta < 0} is not empty, and all of it has a lower loss than pi_ref",
+        title="U = {delta_ref < delta < 0} is not empty; all of it has a lower loss than pi_ref",
         source="arXiv:2605.20834, the undesirable solution space",
         provenance="secondary",
         readings=(
             _reading(
-                "non-empty", "if", "delta_ref < -gap/beta => U is not empty",
+                "non-empty",
+                "if",
+                "delta_ref < -gap/beta => U is not empty",
                 lambda: _non_empty("violated"),
-                "midpoint-in-U", "margin-realised", "violation-negative",
+                "midpoint-in-U",
+                "margin-realised",
+                "violation-negative",
             ),
             _reading(
                 "non-empty", "only-if", "U is not empty => delta_ref < -gap/beta", _not_necessary
             ),
             _reading(
-                "non-empty-corrected", "if", "delta_ref < 0 => U is not empty",
-                lambda: _non_empty("negative"), "midpoint-in-U", "margin-realised",
+                "non-empty-corrected",
+                "if",
+                "delta_ref < 0 => U is not empty",
+                lambda: _non_empty("negative"),
+                "midpoint-in-U",
+                "margin-realised",
             ),
             _reading(
-                "non-empty-corrected", "only-if", "U is not empty => delta_ref < 0",
-                _empty_otherwise, "U-needs-negative-reference",
+                "non-empty-corrected",
+                "only-if",
+                "U is not empty => delta_ref < 0",
+                _empty_otherwise,
+                "U-needs-negative-reference",
             ),
             _reading(
-                "lower-loss", None, "every policy in U has a lower loss than pi_ref", _lower_loss,
-                "loss-decreases", "loss-at-reference",
+                "lower-loss",
+                None,
+                "every policy in U has a lower loss than pi_ref",
+                _lower_loss,
+                "loss-decreases",
+                "loss-at-reference",
             ),
             _reading(
-                "lower-loss-soft-labels", None, "every policy in U has a lower loss than pi_ref",
-                _inside_but_worse, labels=_SOFT,
+                "lower-loss-soft-labels",
+                None,
+                "every policy in U has a lower loss than pi_ref",
+                _inside_but_worse,
+                labels=_SOFT,
             ),
             _reading(
-                "loss-certificate", "if",
-                "softplus(beta delta_ref) < L < ln 2 => the policy is in U", _certificate, *_LOSS,
-            ),
-            _reading(
-                "loss-certificate", "only-if",
-                "the policy is in U => softplus(beta delta_ref) < L < ln 2", _certificate, *_LOSS,
-            ),
-            _reading(
-                "loss-certificate-soft-labels", "if",
+                "loss-certificate",
+                "if",
                 "softplus(beta delta_ref) < L < ln 2 => the policy is in U",
-                _certified_but_outside, labels=_SOFT,
+                _certificate,
+                *_LOSS,
             ),
             _reading(
-                "loss-certificate-soft-labels", "only-if",
+                "loss-certificate",
+                "only-if",
                 "the policy is in U => softplus(beta delta_ref) < L < ln 2",
-                _inside_but_worse, labels=_SOFT,
+                _certificate,
+                *_LOSS,
+            ),
+            _reading(
+                "loss-certificate-soft-labels",
+                "if",
+                "softplus(beta delta_ref) < L < ln 2 => the policy is in U",
+                _certified_but_outside,
+                labels=_SOFT,
+            ),
+            _reading(
+                "loss-certificate-soft-labels",
+                "only-if",
+                "the policy is in U => softplus(beta delta_ref) < L < ln 2",
+                _inside_but_worse,
+                labels=_SOFT,
             ),
         ),
     )
-)  # fmt: skip
+)

@@ -1,0 +1,70 @@
+"""The accuracy campaigns: the committed numbers keep their promises, and so does a small run."""
+
+from __future__ import annotations
+
+import copy
+import importlib.util
+import json
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
+COMMITTED = json.loads((BENCHMARKS / "results" / "accuracy.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def accuracy() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("accuracy", BENCHMARKS / "accuracy.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_committed_numbers_keep_their_promises(accuracy: ModuleType) -> None:
+    assert accuracy.keeps_its_promises(COMMITTED)
+    sizes = {name: COMMITTED[name]["problems"] for name in COMMITTED if name != "versions"}
+    assert sizes == {
+        "rlhf": 5000,
+        "dpo": 1000,
+        "cpo_moderate": 2000,
+        "cpo_800_nats": 2000,
+        "cpo_against_clarabel": 500,
+    }
+    assert sum(COMMITTED["cpo_800_nats"][k] for k in ("not_optimal",)) == 0
+
+
+@pytest.mark.parametrize(
+    ("campaign", "number"),
+    [
+        ("rlhf", "worst_error"),
+        ("dpo", "worst_error_of_beta_log_pi"),
+        ("dpo", "residual_below_the_error"),
+        ("cpo_800_nats", "worst_residual"),
+        ("cpo_against_clarabel", "worst_difference_in_pi"),
+    ],
+)
+def test_a_broken_promise_is_seen(accuracy: ModuleType, campaign: str, number: str) -> None:
+    broken = copy.deepcopy(COMMITTED)
+    broken[campaign][number] = 1.0
+    assert not accuracy.keeps_its_promises(broken)
+
+
+def test_a_small_run_of_every_campaign(accuracy: ModuleType) -> None:
+    assert accuracy.keeps_its_promises(
+        {
+            "rlhf": accuracy.measure_rlhf(100),
+            "dpo": accuracy.measure_dpo(100),
+            "cpo_moderate": accuracy.measure_cpo(100, 3.0, 13),
+            "cpo_800_nats": accuracy.measure_cpo(100, 800.0, 14),
+            "cpo_against_clarabel": accuracy.measure_clarabel(20),
+        }
+    )
+
+
+def test_the_import_stays_under_its_limit() -> None:
+    result = json.loads((BENCHMARKS / "results" / "import.json").read_text())
+    assert result["prefeq_best_s"] <= result["limit_s"] == 0.3
