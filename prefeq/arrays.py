@@ -15,7 +15,11 @@ BoolArray = npt.NDArray[np.bool_]
 
 MAX_NATS = 1e100
 """Largest spread of log-probabilities or of reward / beta that is accepted: sums of squares of
-such numbers still fit a float64, so no later step can overflow into a NaN."""
+such numbers still fit a float64, so no later step can overflow into a NaN. β and 1/β, finite label
+log-odds and margins stay within it too."""
+
+MAX_MASS = 1e300
+"""Largest mass of a pair: sums of masses still fit a float64."""
 
 
 def as_float(name: str, value: Any) -> FloatArray:

@@ -42,7 +42,7 @@ class Bandit:
     ProblemError
         Naming the entry: NaN or infinite rewards, β ≤ 0 or not finite, a reference log-prob that is
         NaN or +inf, a prompt without support, shapes that do not match, a complex or object dtype,
-        or a spread of more than 1e100 nats.
+        β outside 1e-100 to 1e100, or a spread of more than 1e100 nats.
 
     Examples
     --------
@@ -66,6 +66,8 @@ class Bandit:
         lead = _batch_shape(reward, ref_logp, beta)
         refuse("reward", reward, ~np.isfinite(reward), "rewards must be finite (absent ones: 0)")
         refuse("beta", beta, ~(np.isfinite(beta) & (beta > 0)), "beta must be positive and finite")
+        extreme = (beta < 1 / MAX_NATS) | (beta > MAX_NATS)
+        refuse("beta", beta, extreme, "is outside 1e-100 to 1e+100; rescale r and beta")
         bad = np.isnan(ref_logp) | (ref_logp == np.inf)
         refuse("ref_logp", ref_logp, bad, "must be a log-prob, or -inf for 'not a response'")
         k = reward.shape[-1]

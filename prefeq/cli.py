@@ -14,7 +14,7 @@ from prefeq.errors import ProblemError
 OK, FAILED, BAD_INPUT, INTERRUPTED, BROKEN_PIPE = 0, 1, 2, 130, 141
 
 _VERIFY = """examples:
-  prefeq verify                           every claim, in every reading
+  prefeq verify                           every claim, in every reading; then the capitals
   prefeq verify equivalence assumption    only these claims
   prefeq verify --json report.json        the same with all evidence, for a machine
 
@@ -98,6 +98,10 @@ def _verify(args: argparse.Namespace) -> int:
     if args.json:
         write_json(args.json, report.to_dict())
     print(report)
+    if not args.claims:
+        from prefeq.story import capitals_story
+
+        print(f"\n{capitals_story()}")
     return OK if report.ok else FAILED
 
 

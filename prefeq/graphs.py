@@ -7,10 +7,11 @@ the code favours exactness and readable failure over asymptotics.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 import numpy as np
 
-from prefeq.arrays import FloatArray, IntArray
+from prefeq.arrays import BoolArray, FloatArray, IntArray
 
 
 def components(n: int, tail: IntArray, head: IntArray) -> IntArray:
@@ -59,45 +60,94 @@ def spanning_forest(n: int, tail: IntArray, head: IntArray, weight: FloatArray) 
 def longest_paths(n: int, tail: IntArray, head: IntArray, length: FloatArray) -> FloatArray:
     """Return the (n, n) matrix of longest path lengths (max-plus closure), 0 on the diagonal.
 
-    -inf where no path exists. The graph must have no cycle of positive length.
+    -inf where no path exists. The graph must have no cycle of positive length, up to rounding.
     """
     best = np.full((n, n), -np.inf)
     np.maximum.at(best, (tail, head), length)
-    np.fill_diagonal(best, np.maximum(np.diag(best), 0.0))
     for via in range(n):
+        np.fill_diagonal(best, 0.0)  # else a cycle of rounding size doubles at every turn
         best = np.maximum(best, best[:, via, None] + best[None, via, :])
+    np.fill_diagonal(best, 0.0)
     return best
 
 
-def positive_cycle(
-    n: int, tail: IntArray, head: IntArray, length: FloatArray, tolerance: float
-) -> tuple[list[int], float] | None:
-    """Return a directed cycle (its vertices in order) whose lengths sum above `tolerance`.
+@dataclass(frozen=True)
+class Slopes:
+    """What the margins around directed cycles add up to: a cycle above zero, or the tight edges.
 
-    Bellman-Ford on lengths lowered by tolerance / n: such a cycle keeps a positive sum, and a
-    cycle that rounding lifted off zero loses it.
+    ``cycle`` lists the vertices of a cycle of positive length, ``total`` its length; if there is
+    none, ``rigid`` marks the edges on cycles of zero length.
     """
-    lowered = length - tolerance / max(n, 1)
-    distance, previous = np.zeros(n), np.full(n, -1)
+
+    cycle: tuple[int, ...]
+    total: float
+    rigid: BoolArray
+
+
+def slopes(n: int, tail: IntArray, head: IntArray, length: FloatArray) -> Slopes:
+    """Find a cycle of positive length, or else all edges that lie on a cycle of length zero.
+
+    Zero means up to a toll of 1e-12·max(1, |length|) an edge. The sums are exact, in integers: on
+    paths of 1e5 nats rounding would exceed the toll. (Bellman-Ford on the lengths less their toll;
+    its potentials then turn each edge into a shortfall ≥ 0, and shortfalls that are not negative
+    add up without cancellation.)
+    """
+    unit = max((x.as_integer_ratio()[1] for x in length.tolist()), default=1) << 64
+    exact = [p * (unit // q) for p, q in (x.as_integer_ratio() for x in length.tolist())]
+    toll = [max(abs(x), unit) // 10**12 for x in exact]
+    edges = list(zip(tail.tolist(), head.tolist(), exact, toll, strict=True))
+    height, cycle = _bellman_ford(n, edges)
+    if cycle:
+        total = sum(exact[e] for e in cycle) / unit
+        vertices = tuple(int(tail[e]) for e in cycle)
+        return Slopes(vertices, total, np.zeros(tail.size, dtype=np.bool_))
+    short = np.array([(height[b] - height[a] - x + t) / unit for a, b, x, t in edges])
+    return Slopes((), 0.0, _on_tight_cycles(n, tail, head, short, np.array([t / unit for t in toll])))
+
+
+def _bellman_ford(
+    n: int, edges: list[tuple[int, int, int, int]]
+) -> tuple[list[int], list[int]]:
+    """Return the longest distances from anywhere, and the edges of a cycle if they never settle."""
+    height, previous = [0] * n, [-1] * n
+    changed = -1
     for _ in range(n):
         changed = -1
-        for edge in range(tail.size):
-            a, b = int(tail[edge]), int(head[edge])
-            if distance[a] + lowered[edge] > distance[b]:
-                distance[b], previous[b], changed = distance[a] + lowered[edge], edge, b
+        for edge, (a, b, length, toll) in enumerate(edges):
+            if height[a] + length - toll > height[b]:
+                height[b], previous[b], changed = height[a] + length - toll, edge, b
         if changed < 0:
-            return None
+            return height, []
     vertex = changed
     for _ in range(n):
-        vertex = int(tail[previous[vertex]])
-    edges: list[int] = []
+        vertex = edges[previous[vertex]][0]
+    cycle: list[int] = []
     start = vertex
-    while not edges or vertex != start:
-        edges.append(int(previous[vertex]))
-        vertex = int(tail[edges[-1]])
-    edges.reverse()
-    total = float(np.sum(length[edges]))
-    return ([int(tail[e]) for e in edges], total) if total > tolerance else None
+    while not cycle or vertex != start:
+        cycle.append(previous[vertex])
+        vertex = edges[cycle[-1]][0]
+    return height, cycle[::-1]
+
+
+def _on_tight_cycles(
+    n: int, tail: IntArray, head: IntArray, short: FloatArray, toll: FloatArray
+) -> BoolArray:
+    """Mark the edges on cycles whose shortfalls add up to no more than twice their tolls.
+
+    The shortfalls include one toll an edge, so that is a length within one toll of zero.
+    """
+    far, fee = np.full((n, n), np.inf), np.zeros((n, n))
+    order = np.argsort(-short, kind="stable")
+    far[tail[order], head[order]] = short[order]
+    fee[tail[order], head[order]] = toll[order]
+    np.fill_diagonal(far, 0.0)
+    np.fill_diagonal(fee, 0.0)
+    for via in range(n):
+        through = far[:, via, None] + far[None, via, :]
+        nearer = through < far
+        far = np.where(nearer, through, far)
+        fee = np.where(nearer, fee[:, via, None] + fee[None, via, :], fee)
+    return np.asarray(short + far[head, tail] <= 2.0 * (toll + fee[head, tail]))
 
 
 def directed_path(

@@ -9,6 +9,8 @@ import numpy as np
 
 from prefeq import graphs
 from prefeq.arrays import (
+    MAX_MASS,
+    MAX_NATS,
     BoolArray,
     FloatArray,
     IntArray,
@@ -44,8 +46,8 @@ class Preferences:
     Raises
     ------
     ProblemError
-        Naming the entry: winner = loser, a negative index, prob outside [0, 1], NaN log-odds, a
-        negative or infinite mass, shapes that do not broadcast, a wrong dtype. `check` adds what
+        Naming the entry: winner = loser, a negative index, prob outside [0, 1], log-odds that are
+        NaN or finite beyond 1e100, a mass that is negative or above 1e300, shapes that do not broadcast, a wrong dtype. `check` adds what
         needs a bandit: an index out of range or off-support.
 
     Examples
@@ -83,6 +85,7 @@ class Preferences:
             np.array(np.broadcast_to(a, shape)) for a in (winner, loser, log_odds, mass)
         )
         refuse("mass", mass, ~(np.isfinite(mass) & (mass >= 0)), "must be finite and >= 0")
+        refuse("mass", mass, mass > MAX_MASS, f"is above {MAX_MASS:g}; rescale the masses")
         present = mass > 0
         refuse("winner", winner, present & (winner < 0), "a response index must be >= 0")
         refuse("loser", loser, present & (loser < 0), "a response index must be >= 0")
@@ -103,6 +106,8 @@ class Preferences:
             raise ProblemError("prob and log_odds are two spellings of one label: pass one of them")
         log_odds = as_float("log_odds", self.log_odds)
         refuse("log_odds", log_odds, np.isnan(log_odds), "label log-odds must not be NaN")
+        huge = np.isfinite(log_odds) & (np.abs(log_odds) > MAX_NATS)
+        refuse("log_odds", log_odds, huge, f"is beyond {MAX_NATS:g} nats; inf is a certain label")
         return log_odds
 
     @classmethod

@@ -91,7 +91,8 @@ class Solution:
         `Status`; an object array of them in a batch.
     residual
         The largest violation of the optimality conditions, recomputed from `logp`, in nats (after
-        division by β) relative to max(1, |log π|, |r/β|). It bounds the relative error.
+        division by β) relative to max(1, |log π|, |r/β|); for DPO, where rewards have no say, to
+        max(1, |log π|, |log π_ref|). It bounds the relative error.
     multipliers
         Constrained PO: one λ ≥ 0 a pair, ``(..., P)``, in reward units, for the constraint rows
         scaled as σ(−m)·π(w) − σ(m)·π(l) ≥ 0; those beyond the float range are given as its end.
@@ -199,12 +200,14 @@ def stack(parts: Sequence[Solution], lead: tuple[int, ...], k: int) -> Solution:
     columns: dict[str, Any] = {}
     for name in Solution.__dataclass_fields__:
         values = [getattr(part, name) for part in parts]
-        if name == "limit" or all(v is None for v in values):
+        if name == "residual":
+            columns[name] = np.array(values, dtype=np.float64).reshape(lead)
+        elif name == "status":
+            columns[name] = _objects(values, lead)
+        elif name == "limit" or all(v is None for v in values):
             columns[name] = None if name not in ("logp", "value") else _fill(name, values, lead, k)
         elif name in _ROW_FILL:
             columns[name] = _fill(name, values, lead, k)
-        elif name == "residual":
-            columns[name] = np.array(values, dtype=np.float64).reshape(lead)
         else:
             columns[name] = _objects(values, lead)
     if any(part.limit is not None for part in parts):

@@ -121,8 +121,6 @@ def _bandit(columns: Columns, rows: list[int], beta: float) -> tuple[Bandit, lis
 def _given_pairs(
     given: Columns, rows: list[int], responses: list[str], bandit: Bandit, labels: str
 ) -> Preferences:
-    if "mass" in given:
-        rows = [i for i in rows if given["mass"][i] > 0]
     index = {name: i for i, name in enumerate(responses)}
     winner, loser = (
         np.array([index[given[role][i]] for i in rows], dtype=np.int64)

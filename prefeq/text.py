@@ -40,7 +40,7 @@ def fit(text: str, columns: int) -> str:
     Examples
     --------
     >>> fit("two\\nlines", 20), fit("What is the capital of Turkey?", 20)
-    ('two lines', 'What is th… Turkey?')
+    ('two lines', 'What is th…f Turkey?')
     """
     text = " ".join("".join(c if c.isprintable() or c.isspace() else "?" for c in text).split())
     if width(text) <= columns:

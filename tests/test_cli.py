@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 import prefeq
-from prefeq import claims, cli, tabular
+from prefeq import claims, cli, story, tabular
 
 TABLE = "prompt,response,ref_logp,reward\nAustralia,Canberra,-18.2,1\nAustralia,Sydney,-10.3,0\n"
 
@@ -181,9 +181,10 @@ def test_verify_prints_writes_and_exits_by_the_report(
     monkeypatch.setattr(claims, "verify", verify)
     out = tmp_path / "out.json"
     assert cli.main(["verify", "assumption", "equivalence", "--json", str(out)]) == code
+    assert capsys.readouterr().out == "the report\n"
     assert cli.main(["verify"]) == code
+    assert capsys.readouterr().out == f"the report\n\n{story.capitals_story()}\n"
     assert asked == [["assumption", "equivalence"], None]
-    assert capsys.readouterr().out.splitlines()[0] == "the report"
     assert strict_loads(out.read_text()) == {"claims": []}
 
 

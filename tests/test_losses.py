@@ -601,6 +601,24 @@ def test_antisymmetric_targets_are_declared_as_they_are(name):
     assert bool(np.allclose(there, -back, rtol=0, atol=1e-12)) is declared
 
 
+def test_a_flipped_label_swaps_both_log_probabilities():
+    # No loss of the registry tells w from l but through δ_ref, so take one that does.
+    rule = targets.TargetRule("log π_ref(w)", lambda xp, ref, beta: ref.winner, needs_logps=True)
+    loss = Loss("asymmetric", "", "", rule, links.LOGISTIC)
+    there, back = Reference(-3.0, -1.0), Reference(-1.0, -3.0)
+    risk = float(loss.population_value(0.5, there, 1.0, 0.25, "per-label"))
+    q = float(margins.sigmoid(0.25))
+    want = q * loss.value(0.5, there, 1.0) + (1 - q) * loss.value(-0.5, back, 1.0)
+    assert risk == pytest.approx(float(want), rel=1e-14)
+
+
+def test_a_label_that_never_occurs_costs_nothing_even_at_infinity():
+    for margin in (math.inf, -math.inf):
+        for name in ("dpo", "ipo", "hinge", "cdpo"):
+            risk = LOSSES[name].population_value(margin, -1.0, 1.0, margin)
+            assert risk == LOSSES[name].value(abs(margin), 0.0, 1.0)
+
+
 @pytest.mark.parametrize("name", FAMILY)
 def test_margin_alone_is_enough_unless_declared(name):
     loss, ref = FAMILY[name], Reference(-2.0, -1.25)

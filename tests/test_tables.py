@@ -239,8 +239,8 @@ def pairs(**columns: list[Any]) -> dict[str, list[Any]]:
 def test_pairs_are_read_with_and_without_the_optional_columns(tmp_path: Path) -> None:
     table = bandit_columns(TABLE)
     assert pair_columns(pairs(), table) == pairs()
-    full = pairs(prob=[0.25, 1.0], mass=[0.0, 2.5])
-    assert pair_columns(pairs(prob=["0.25", 1], mass=[0, "2.5"], extra=[1, 2]), table) == full
+    full = pairs(prob=[0.0, 1.0], mass=[0.0, 2.5])
+    assert pair_columns(pairs(prob=["0", 1], mass=[0, "2.5"], extra=[1, 2]), table) == full
     assert pair_columns(write_csv(tmp_path / "p.csv", full), table) == full
 
 

@@ -186,6 +186,20 @@ def test_margins_of_a_diverging_dpo_are_limits() -> None:
     assert [pair["dpo_margin"] for pair in prompt["pairs"]] == ["inf", "inf", 0.0]
 
 
+def test_the_assumption_is_strict_so_a_tie_violates_it() -> None:
+    table = make_table({"p": {"a": (-1.0, 0.5), "b": (-1.0, 0.5)}})
+    pairs = {"prompt": ["p"], "winner": ["b"], "loser": ["a"]}
+    (prompt,) = solve_table(table, pairs, beta=1.0).to_dict()["prompts"]
+    assert prompt["assumption_holds"] is False
+    (pair,) = prompt["pairs"]
+    assert pair["violated"] is True
+    assert {name: pair[name] for name in pair if name.endswith(("margin", "gap"))} == {
+        "reward_gap": 0.0, "ref_margin": 0.0, "rlhf_margin": 0.0, "dpo_margin": 0.0,
+        "cpo_margin": 0.0, "critical_gap": 0.0,
+    }  # fmt: skip
+    assert "-0.0" not in str(pair)
+
+
 def test_impossible_responses_stay_listed_with_no_mass() -> None:
     table = make_table({"p": {"a": (-1.0, 1.0), "x": (-math.inf, 9.0), "b": (-2.0, 0.0)}})
     (prompt,) = solve_table(table, beta=1.0).to_dict()["prompts"]
@@ -210,7 +224,7 @@ def test_rows_of_a_prompt_need_not_stand_together() -> None:
         ({"beta": math.nan}, "beta = nan"),
         ({"beta": math.inf}, "beta = inf"),
         ({"beta": 1.0, "margin": math.nan}, "margin = nan"),
-        ({"beta": 1.0, "labels": "elo"}, "'elo'"),
+        ({"beta": 1.0, "labels": "elo"}, "labels = 'elo'"),
         ({"beta": 1e-200}, "prompt 'p'"),
     ],
 )
@@ -218,7 +232,7 @@ def test_parameters_that_cannot_be_meant(options: dict[str, Any], word: str) -> 
     table = make_table({"p": {"a": (-1, 1), "b": (-2, 0)}})
     with pytest.raises(ProblemError) as caught:
         solve_table(table, **options)
-    assert word in str(caught.value)
+    assert str(caught.value).startswith(word)
     assert "\n" not in str(caught.value)
 
 
@@ -235,6 +249,12 @@ def test_the_report_fits_a_terminal_and_shows_the_worst_prompts_first() -> None:
     assert "... and 10 more prompts" in text
     assert "violated by 29 of 30 pairs (96.7 %)" in text
     assert report._repr_html_().startswith("<pre>")
+
+
+def test_the_worst_pair_of_a_prompt_is_the_one_shown() -> None:
+    table = make_table({"p": {"a": (-1.0, 1.0), "b": (-0.5, 0.0), "c": (-9.0, 0.5)}})
+    row = next(line for line in str(solve_table(table, beta=1.0)).splitlines() if line[:2] == "p ")
+    assert row.split() == ["p", "c", ">", "b", "1/3", "-8.500", "-8.000", "-8.000", "0.000"]
 
 
 def test_a_status_that_is_no_optimum_explains_itself() -> None:

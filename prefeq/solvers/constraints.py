@@ -49,23 +49,40 @@ def build(names: IntArray, winner: IntArray, loser: IntArray, margin: FloatArray
     Raises
     ------
     InfeasibleError
-        Naming a directed cycle whose margins sum above 1e-12·max(1, Σ|m|).
+        Naming a directed cycle whose margins sum above zero, by more than 1e-12·Σ max(1, |m|).
     """
-    tolerance = 1e-12 * max(1.0, float(np.sum(np.abs(margin))))
     n = names.size
     key, inverse = np.unique(winner * n + loser, return_inverse=True)
     largest = np.full(key.size, -np.inf)
     np.maximum.at(largest, inverse, margin)
     winner, loser = key // n, key % n
-    found = graphs.positive_cycle(n, winner, loser, largest, tolerance)
-    if found is not None:
-        raise _infeasible([int(names[v]) for v in found[0]], found[1])
-    best = graphs.longest_paths(n, winner, loser, largest)
-    rigid = largest + best[loser, winner] >= -tolerance
+    found = graphs.slopes(n, winner, loser, largest)
+    if found.cycle:
+        raise _infeasible([int(names[v]) for v in found.cycle], found.total)
+    rigid = found.rigid
     group = graphs.components(n, winner[rigid], loser[rigid])
-    origin = np.array([int(np.flatnonzero(group == g)[0]) for g in group], dtype=np.int64)
-    offset = np.where(np.arange(n) == origin, 0.0, -best[origin, np.arange(n)])
+    offset = _offsets(n, winner[rigid], loser[rigid], largest[rigid])
     return Constraints(n, winner, loser, largest, rigid, group, offset)
+
+
+def _offsets(n: int, winner: IntArray, loser: IntArray, margin: FloatArray) -> FloatArray:
+    """Return positions with f_winner − f_loser = margin, 0 at the first vertex of each group."""
+    links: list[list[tuple[int, float]]] = [[] for _ in range(n)]
+    for w, lo, m in zip(winner.tolist(), loser.tolist(), margin.tolist(), strict=True):
+        links[w].append((lo, -m))
+        links[lo].append((w, m))
+    offset: dict[int, float] = {}
+    for origin in range(n):
+        if origin in offset:
+            continue
+        offset[origin] = 0.0
+        order = [origin]
+        for vertex in order:
+            for other, step in links[vertex]:
+                if other not in offset:
+                    offset[other] = offset[vertex] + step
+                    order.append(other)
+    return np.array([offset[v] for v in range(n)])
 
 
 def distinct(constraints: Constraints, winner: IntArray, loser: IntArray) -> IntArray:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from prefeq.arrays import FloatArray, IntArray, as_float, log_normalise, logsumexp, refuse
+from prefeq.arrays import MAX_NATS, FloatArray, IntArray, as_float, log_normalise, logsumexp, refuse
 from prefeq.bandit import Bandit
 from prefeq.errors import InfeasibleError, ProblemError
 from prefeq.preferences import Preferences
@@ -75,7 +75,7 @@ def solve_cpo(
     [-1.8904, 1.0]
     >>> solution = pq.solve_cpo(bandit, prefs, margin=0.1)
     >>> solution.margin(prefs).round(4).tolist(), solution.status.value
-    ([0.1, 1.8904], 'optimal')
+    ([0.1, 1.9455], 'optimal')
     """
     if method not in ("auto", "conic"):
         raise ProblemError(f"method = {method!r}: choose 'auto' or 'conic'")
@@ -96,7 +96,7 @@ def solve_cpo(
 
 def _margins(margin: Any, bandit: Bandit, preferences: Preferences) -> FloatArray:
     array, shape = as_float("margin", margin), (*bandit.batch_shape, preferences.P)
-    refuse("margin", array, ~(np.abs(array) <= 1e100), "must be finite; zero mass drops a pair")
+    refuse("margin", array, ~(np.abs(array) <= MAX_NATS), "must be finite; zero mass drops a pair")
     try:
         return np.broadcast_to(array, shape)
     except ValueError as error:

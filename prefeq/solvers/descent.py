@@ -48,7 +48,8 @@ def lipschitz(beta: float, pairs: likelihood.Comparisons) -> float:
     index = np.arange(pairs.winner.size)
     weight = np.exp(pairs.log_mass / 2)
     rows[index, pairs.winner], rows[index, pairs.loser] = weight, -weight
-    return float(beta**2 * np.linalg.norm(rows, 2) ** 2 / 4)
+    norm = float(np.linalg.norm(rows, 2))
+    return (beta * norm / 2) * (beta * norm / 2)
 
 
 def descend(
@@ -65,6 +66,11 @@ def descend(
     and the softmax itself never appears; x = δ − δ_ref is followed directly, free of δ_ref.
     """
     curvature = lipschitz(bandit.beta, pairs)
+    if pairs.winner.size and not 1e-305 < curvature < 1e305:
+        raise ProblemError(
+            f"Lip = {curvature:g}: beta and the masses put the step size 1/Lip outside the range "
+            "of floats; rescale the masses"
+        )
     step_size = run.step_size if run.step_size is not None else 1.0 / (curvature or 1.0)
     if curvature and step_size >= 2.0 / curvature:
         raise ProblemError(

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from prefeq.arrays import FloatArray, IntArray, log_normalise
+from prefeq.arrays import FloatArray, IntArray, log_normalise, logsumexp
 from prefeq.bandit import Bandit
 from prefeq.errors import ProblemError
 from prefeq.preferences import Preferences
@@ -18,10 +18,10 @@ from prefeq.solvers.blocks import project
 from prefeq.solvers.bodies import EPS
 from prefeq.solvers.certificate import certify
 from prefeq.solvers.constraints import build
-from prefeq.solvers.rlhf import nat_scale, objective
+from prefeq.solvers.rlhf import objective
 
 TOLERANCE = 1e-9
-"""Largest residual that is called optimal."""
+"""Largest residual that is called optimal; the rounding of s = β log(π/π_ref), 64 ε/β, if more."""
 
 
 def solve_dpo(
@@ -64,7 +64,7 @@ def solve_dpo(
     Solution
         Status optimal, not-unique, diverges (`logp` None with "newton"; the last policy with
         "gradient-descent") or iteration-limit. `residual` bounds the error of log π, relative to
-        max(1, |log π|, |r/β|); for a diverging problem it is that of the direction and of the
+        max(1, |log π|, |log π_ref|); for a diverging problem it is that of the direction and of the
         finite parts, or inf for a policy on its way to nowhere.
 
     Examples
@@ -161,7 +161,7 @@ class _Problem:
         return Solution(
             logp=full,
             value=float(objective(self.bandit, full)),
-            status=unique if residual <= TOLERANCE else Status.ITERATION_LIMIT,
+            status=unique if self.optimal(residual) else Status.ITERATION_LIMIT,
             residual=residual,
             loss=likelihood.loss(self.pairs, s[self.pairs.winner] - s[self.pairs.loser]),
             dimension=self.dimension,
@@ -172,9 +172,24 @@ class _Problem:
 
     def residual(self, logp: FloatArray) -> float:
         """Bound the error of log π: twice that of any difference inside a component."""
-        s = self.bandit.beta * (logp - self.bandit.ref_logp)[self.on]
+        s = self.bandit.beta * (logp[self.on] - self.bandit.ref_logp[self.on])
         error = 2.0 * self._error(s) / float(self.bandit.beta)
-        return error / float(nat_scale(self.bandit, logp)) + 4 * EPS  # rounding of s itself
+        return max(error, self._unbalance(logp)) / self._scale(logp) + 4 * EPS  # rounding of s
+
+    def optimal(self, residual: float) -> bool:
+        return residual <= max(TOLERANCE, 64 * EPS / self.bandit.beta)
+
+    def _unbalance(self, logp: FloatArray) -> float:
+        """Return how far Σ π is from 1, and the components' mean logits from keeping step."""
+        move = logp[self.on] - self.bandit.ref_logp[self.on]
+        count = np.bincount(self.component)
+        mean = np.bincount(self.component, weights=move) / count
+        return float(max(np.ptp(mean), abs(logsumexp(logp))))
+
+    def _scale(self, logp: FloatArray) -> float:
+        """Return max(1, |log π|, |log π_ref|): rewards have no say here."""
+        sizes = np.abs([logp[self.on], self.bandit.ref_logp[self.on]])
+        return float(np.max(sizes, initial=1.0))
 
     def _error(self, s: FloatArray) -> float:
         parts = [np.flatnonzero(self.strong == p) for p in range(int(self.strong.max()) + 1)]
@@ -221,7 +236,7 @@ class _Problem:
             self.pairs,
             self.on,
             run,
-            lambda move: self.finite and self.residual(self._policy(move)) <= TOLERANCE,
+            lambda move: self.finite and self.optimal(self.residual(self._policy(move))),
         )
         logp, steps = self._policy(shift), int(trajectory.step[-1])
         route = "gradient descent"

@@ -23,13 +23,17 @@ from prefeq.solvers.bodies import EPS
 
 @dataclass(frozen=True)
 class Comparisons:
-    """Distinct unordered pairs of n vertices: label log-odds and log-masses (Σ of duplicates)."""
+    """Distinct unordered pairs of n vertices: label log-odds and log-masses (Σ of duplicates).
+
+    ``blur`` counts the rounding units by which adding up duplicates made win masses uncertain.
+    """
 
     n: int
     winner: IntArray
     loser: IntArray
     log_odds: FloatArray
     log_mass: FloatArray
+    blur: FloatArray
 
     def inside(self, members: IntArray) -> Comparisons:
         """Return the pairs inside a set of vertices, renumbered in the order of `members`."""
@@ -42,6 +46,7 @@ class Comparisons:
             rank[self.loser[keep]],
             self.log_odds[keep],
             self.log_mass[keep],
+            self.blur[keep],
         )
 
 
@@ -60,7 +65,9 @@ def merge(
     merged = wins - losses
     single = count[inverse] == 1
     merged[inverse[single]] = odds[single]  # a lone pair keeps its label to the last digit
-    return Comparisons(n, key // n, key % n, merged, total)
+    blur = np.zeros(key.size)
+    np.maximum.at(blur, inverse, 2.0 + np.abs(log_mass))
+    return Comparisons(n, key // n, key % n, merged, total, np.where(count > 1, blur, 0.0))
 
 
 def minimise(pairs: Comparisons, max_steps: int = 5000) -> tuple[FloatArray, int]:
@@ -95,19 +102,10 @@ def minimise(pairs: Comparisons, max_steps: int = 5000) -> tuple[FloatArray, int
 
 def newton_step(pairs: Comparisons, s: FloatArray) -> tuple[float, FloatArray]:
     """Return the Newton step at s as (c, Δ): the step is e^c Δ, mean zero; c ≥ 0 tames overflow."""
-    t = s[pairs.winner] - s[pairs.loser]
-    log_bend = _log_curvature(pairs, t)
-    tree = graphs.spanning_forest(pairs.n, pairs.winner, pairs.loser, log_bend)
-    potentials = _potentials(pairs, tree)
-    crossing = (potentials[pairs.winner] - potentials[pairs.loser]).T
-    base = log_bend[tree]
-    ratio = np.where(crossing != 0, log_bend[None, :] - base[:, None], -np.inf)
-    matrix = (crossing * np.exp(ratio)) @ crossing.T
-    sign, log_size = misfit(pairs, t)
-    log_force = np.where(crossing != 0, log_size[None, :] - base[:, None], -np.inf)
-    scale = max(0.0, float(np.max(log_force, initial=0.0)))
-    force = np.sum(crossing * sign * np.exp(log_force - scale), axis=1)
-    step = potentials @ np.linalg.solve(matrix, force)
+    system = _System.at(pairs, s)
+    sign, log_size = misfit(pairs, system.t)
+    scale, size = system.over_base(log_size)
+    step = system.potentials @ np.linalg.solve(system.matrix, np.sum(size * sign, axis=1))
     return scale, step - np.mean(step)
 
 
@@ -116,14 +114,64 @@ def error_bound(pairs: Comparisons, s: FloatArray) -> float:
 
     With ν the largest difference in the Newton step and n vertices, the error is at most 2ν when
     ν ≤ 1/(6(n−1)): |e − step| ≤ (n−1)(e^ρ − 1)ρ for ρ = max |e|, as every weighted least-squares
-    potential is a convex combination of spanning-tree sums (Stewart 1989). inf otherwise.
+    potential is a convex combination of spanning-tree sums (Stewart 1989). inf otherwise. The
+    rounding of the forces, carried through the same system, is part of ν.
     """
     if pairs.n < 2:
         return 0.0
     log_scale, move = newton_step(pairs, s)
-    spread = float(np.max(move) - np.min(move))
-    log_nu = log_scale + np.log(spread) if spread > 0 else -np.inf
+    log_noise, noise = _rounding(pairs, s)
+    parts = [(log_scale, float(np.max(move) - np.min(move))), (log_noise, 2.0 * noise)]
+    log_nu = np.logaddexp(*(c + np.log(size) if size > 0 else -np.inf for c, size in parts))
     return 2.0 * float(np.exp(log_nu)) if log_nu <= -np.log(6.0 * (pairs.n - 1)) else np.inf
+
+
+def _rounding(pairs: Comparisons, s: FloatArray) -> tuple[float, float]:
+    """Return (c, x): rounding moves no entry of the Newton step by more than e^c x.
+
+    A force m(q − σ) is uncertain by its own rounding and, through those of t and of a merged
+    label, by so many rounding units of the curvature.
+    """
+    system = _System.at(pairs, s)
+    _, log_size = misfit(pairs, system.t)
+    finite = np.where(np.isfinite(log_size), np.abs(log_size), 0.0)
+    of_force = 4.0 + 2.0 * finite + np.abs(pairs.log_mass) + pairs.blur
+    of_bend = np.abs(system.t) + 2.0 * pairs.blur
+    with np.errstate(divide="ignore"):  # log 0: an exact zero has no rounding
+        log_noise = np.logaddexp(log_size + np.log(of_force), system.log_bend + np.log(of_bend))
+    scale, noise = system.over_base(log_noise)
+    spread = np.abs(system.potentials @ np.linalg.inv(system.matrix))
+    return scale, EPS * float(np.max(spread @ np.sum(np.abs(noise), axis=1)))
+
+
+@dataclass(frozen=True)
+class _System:
+    """The Newton system at s, each row divided by the curvature of its tree edge."""
+
+    t: FloatArray
+    log_bend: FloatArray
+    base: FloatArray
+    potentials: FloatArray
+    crossing: FloatArray
+    matrix: FloatArray
+
+    @classmethod
+    def at(cls, pairs: Comparisons, s: FloatArray) -> _System:
+        t = s[pairs.winner] - s[pairs.loser]
+        log_bend = _log_curvature(pairs, t)
+        tree = graphs.spanning_forest(pairs.n, pairs.winner, pairs.loser, log_bend)
+        potentials = _potentials(pairs, tree)
+        crossing = (potentials[pairs.winner] - potentials[pairs.loser]).T
+        base = log_bend[tree]
+        ratio = np.where(crossing != 0, log_bend[None, :] - base[:, None], -np.inf)
+        matrix = (crossing * np.exp(ratio)) @ crossing.T
+        return cls(t, log_bend, base, potentials, crossing, matrix)
+
+    def over_base(self, log_size: FloatArray) -> tuple[float, FloatArray]:
+        """Return (c, rows): the crossing of sizes, over each tree edge's curvature, is e^c rows."""
+        log_rows = np.where(self.crossing != 0, log_size[None, :] - self.base[:, None], -np.inf)
+        scale = max(0.0, float(np.max(log_rows, initial=0.0)))
+        return scale, self.crossing * np.exp(log_rows - scale)
 
 
 def loss(pairs: Comparisons, t: FloatArray) -> float:
@@ -141,21 +189,12 @@ def _log_curvature(pairs: Comparisons, t: FloatArray) -> FloatArray:
 
 
 def misfit(pairs: Comparisons, t: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Return sign and log size of m(q − σ(t)) = m sinh((L−t)/2) / (2 cosh(L/2) cosh(t/2))."""
+    """Return sign and log size of m(q − σ(t)), which is m σ(L) σ(−t) (1 − e^{t−L}) where L > t."""
     odds = pairs.log_odds
-    ordered = np.isinf(odds)
-    safe = np.where(ordered, 0.0, odds)
-    half = np.abs(safe - t) / 2
-    with np.errstate(divide="ignore"):
-        log_sinh = half + np.log(-np.expm1(-2 * half))
-    log_cosh = (
-        (np.abs(safe) + np.abs(t)) / 2
-        + np.log1p(np.exp(-np.abs(safe)))
-        + np.log1p(np.exp(-np.abs(t)))
-    )
-    size = np.where(ordered, log_sigmoid(-np.sign(odds) * t), log_sinh - log_cosh)
-    sign = np.where(ordered, np.sign(odds), np.sign(safe - t))
-    return sign, size + pairs.log_mass
+    sign = np.sign(odds - t)
+    with np.errstate(divide="ignore"):  # log 0 where label and margin agree
+        log_gap = np.log(-np.expm1(-np.abs(odds - t)))
+    return sign, pairs.log_mass + log_sigmoid(sign * odds) + log_sigmoid(-sign * t) + log_gap
 
 
 def _potentials(pairs: Comparisons, tree: list[int]) -> FloatArray:

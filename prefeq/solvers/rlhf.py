@@ -27,7 +27,7 @@ def solve_rlhf(bandit: Bandit, *, throw: bool | None = None) -> Solution:
     >>> bandit = pq.Bandit.from_probs(reward=[1, 0], ref=[0.1, 0.9], beta=0.5)
     >>> solution = pq.solve_rlhf(bandit)
     >>> np.exp(solution.logp).round(6).tolist(), round(float(solution.value), 6)
-    ([0.450853, 0.549147], 0.247064)
+    ([0.450853, 0.549147], 0.247014)
     """
     del throw
     logp = rlhf_logp(bandit)
