@@ -7,7 +7,9 @@ names the readings that must notice: at least one of them has to change its verd
 from __future__ import annotations
 
 import dataclasses
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -368,3 +370,29 @@ CLAIM_BUGS = (
 )  # fmt: skip
 
 BUGS = (*MARGIN_BUGS, *LOSS_BUGS, *RLHF_BUGS, *DPO_BUGS, *CPO_BUGS, *CLAIM_BUGS)
+
+
+PAGE_HEAD = """# Planted bugs
+
+Each row is a mutant of one formula or algorithm, planted on its own by the test suite
+(`tests/claims/test_planted_bugs.py`). At least one of the readings named must then change its
+verdict, and by a comparison that came out wrong, not by a crash. Written by
+`python tests/claims/planted_bugs.py docs/planted-bugs.md`; a test keeps it current.
+
+| planted bug | where | readings that notice |
+|---|---|---|
+"""
+
+
+def page() -> str:
+    """Return the table as a page of Markdown."""
+    rows = []
+    for bug in BUGS:
+        owner = getattr(bug.owner, "__name__", type(bug.owner).__name__)
+        where = f"`{owner.removeprefix('prefeq.')}.{bug.attribute}`"
+        rows.append(f"| {bug.name} | {where} | {'; '.join(bug.touches)} |")
+    return PAGE_HEAD + "\n".join(rows) + "\n"
+
+
+if __name__ == "__main__":
+    Path(sys.argv[1]).write_text(page(), "utf-8")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from pathlib import Path
 
 import pytest
 from claims import planted_bugs
@@ -37,3 +38,8 @@ def test_a_planted_bug_turns_a_verdict_red(bug, monkeypatch):
 def test_the_table_is_long_and_names_each_bug_once():
     names = [bug.name for bug in planted_bugs.BUGS]
     assert len(set(names)) == len(names) >= 30
+
+
+def test_the_page_shows_the_table():
+    page = Path(__file__).resolve().parents[2] / "docs" / "planted-bugs.md"
+    assert page.read_text("utf-8") == planted_bugs.page()

@@ -59,6 +59,8 @@ def dpo(n: int, labels: Sequence[Label], start: Sequence[float], dps: int = 50) 
     ends at the one minimiser, since the loss is strictly convex and the last step must be < 10^−dps.
     """
     reach = max([abs(float(x)) for x in start] + [abs(x.log_odds) for x in labels if _finite(x)])
+    masses = [mp.log(x.mass) for x in labels]
+    reach += float(max(masses) - min(masses))
     with mp.workdps(dps + 40 + int(2.0 * reach / 2.3)):
         s = [mp.mpf(float(x)) for x in start]
         rows = [(w, lo, _prob(odds), mp.mpf(mass)) for w, lo, odds, mass in labels]
