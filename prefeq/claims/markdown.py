@@ -30,13 +30,13 @@ def table(report: VerificationReport) -> str:
     return "\n".join([*lines, "", report.summary])
 
 
-def replace_region(page: str, text: str) -> str:
+def replace_region(page: str, text: str, start: str = START, end: str = END) -> str:
     """Return `page` with everything between the two markers replaced by `text`."""
-    head, found, rest = page.partition(START)
-    _, ended, tail = rest.partition(END)
+    head, found, rest = page.partition(start)
+    _, ended, tail = rest.partition(end)
     if not (found and ended):
-        raise ProblemError(f"the page has no region {START} ... {END}; add the two lines")
-    return f"{head}{START}\n{text}\n{END}{tail}"
+        raise ProblemError(f"the page has no region {start} ... {end}; add the two lines")
+    return f"{head}{start}\n{text}\n{end}{tail}"
 
 
 def main(path: str) -> None:
