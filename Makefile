@@ -57,7 +57,7 @@ campaign: $(VENV)/.test ## Run the full-size accuracy campaigns, and store what 
 	$(BIN)/python benchmarks/accuracy.py
 
 readme: $(VENV)/.core ## Write the table of verdicts into README.md
-	$(BIN)/python -m prefeq.claims.markdown README.md
+	$(BIN)/python -m prefeq.claims.markdown README.md docs/claims.md
 
 bench: $(VENV)/.dev ## Run every benchmark, and store what it measured
 	@set -e; for bench in benchmarks/bench_*.py; do echo "$$bench"; $(BIN)/python "$$bench"; done

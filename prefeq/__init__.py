@@ -6,7 +6,7 @@ import importlib
 from typing import Any
 
 from prefeq.bandit import Bandit
-from prefeq.errors import InfeasibleError, ProblemError, TableError
+from prefeq.errors import InfeasibleError, ProblemError, TableError, UnsolvedError
 from prefeq.preferences import Preferences
 from prefeq.solution import Solution, Status, Trajectory
 from prefeq.solvers import solve_cpo, solve_dpo, solve_rlhf
@@ -22,6 +22,7 @@ __all__ = [
     "Status",
     "TableError",
     "Trajectory",
+    "UnsolvedError",
     "capitals_table",
     "compare",
     "load_capitals",

@@ -45,9 +45,11 @@ def as_index(name: str, value: Any) -> IntArray:
 def _as_array(name: str, value: Any) -> npt.NDArray[Any]:
     try:
         return np.asarray(value)
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, RuntimeError) as error:
+        why = " ".join(str(error).split())
         raise ProblemError(
-            f"{name} is not a rectangular array ({error}): pad short rows instead"
+            f"{name} is not a rectangular array that NumPy reads ({why}): pad short rows, and pass "
+            "tensors as x.detach().cpu().double()"
         ) from error
 
 

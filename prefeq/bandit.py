@@ -75,7 +75,7 @@ class Bandit:
         reward = np.array(np.broadcast_to(reward, (*lead, k)))
         support = np.isfinite(ref_logp)
         empty = ~np.any(support, axis=-1)
-        refuse("ref_logp row", empty, empty, "no response is in its support; drop the prompt")
+        refuse("ref_logp row", np.max(ref_logp, axis=-1), empty, _EMPTY)
         reward[~support] = 0.0
         beta = np.broadcast_to(beta, lead)
         _refuse_spread("ref_logp", ref_logp, support, np.ones(lead))
@@ -167,6 +167,9 @@ class Bandit:
         if self.batch_shape and np.all(beta == beta.flat[0] if beta.size else True):
             beta = float(beta.flat[0]) if beta.size else None
         return f"Bandit({shape}K={self.K}, beta={beta})"
+
+
+_EMPTY = "no response is in its support (this is the largest log-prob); drop the prompt"
 
 
 def _pick_names(labels: tuple[Any, ...] | None, index: Any) -> tuple[Any, ...] | None:

@@ -15,7 +15,7 @@ OK, FAILED, BAD_INPUT, INTERRUPTED, BROKEN_PIPE = 0, 1, 2, 130, 141
 
 _VERIFY = """examples:
   prefeq verify                           every claim, in every reading; then the capitals
-  prefeq verify equivalence assumption    only these claims
+  prefeq verify equivalence assumption    only these, with what each reading says
   prefeq verify --json report.json        the same with all evidence, for a machine
 
 exit code: 0 if every reading is decided and all evidence re-checks, 1 otherwise
@@ -98,7 +98,9 @@ def _verify(args: argparse.Namespace) -> int:
     if args.json:
         write_json(args.json, report.to_dict())
     print(report)
-    if not args.claims:
+    if args.claims:
+        print(f"\n{report.statements}")
+    else:
         from prefeq.story import capitals_story
 
         print(f"\n{capitals_story()}")

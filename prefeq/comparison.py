@@ -16,6 +16,7 @@ from prefeq.preferences import Preferences
 from prefeq.report import METHODS, TableReport
 from prefeq.solution import Solution, Status
 from prefeq.solvers import solve_cpo, solve_dpo, solve_rlhf
+from prefeq.solvers.batch import check_types
 from prefeq.solvers.rlhf import objective
 
 
@@ -54,6 +55,7 @@ def compare(
     """
     if np.ndim(margin):
         raise ProblemError(f"margin has shape {np.shape(margin)}: compare takes one number")
+    check_types(bandit, preferences)
     preferences.check(bandit)
     betas = np.unique(bandit.beta)
     if betas.size > 1:
@@ -68,7 +70,8 @@ def compare(
         prompts.append(solve_prompt(prompt, names, one, pairs, margin))
     if not bandit.batch_shape:
         return Comparison(bandit, float(margin), prompts[0])
-    return TableReport(float(betas[0]), "as given", float(margin), tuple(prompts))
+    beta = float(betas[0]) if betas.size else 0.0  # an empty batch has none
+    return TableReport(beta, "as given", float(margin), tuple(prompts))
 
 
 @dataclass(frozen=True, repr=False)

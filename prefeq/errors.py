@@ -13,6 +13,10 @@ class TableError(ProblemError):
     """A table on disk or in memory that cannot be read as a bandit or as pairs."""
 
 
+class UnsolvedError(ProblemError):
+    """A solver was called with ``throw=True`` and ended without the answer asked for."""
+
+
 class InfeasibleError(ProblemError):
     """Constrained PO has no feasible policy: the margins around a directed cycle sum above zero.
 

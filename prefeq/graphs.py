@@ -60,14 +60,14 @@ def spanning_forest(n: int, tail: IntArray, head: IntArray, weight: FloatArray) 
 def longest_paths(n: int, tail: IntArray, head: IntArray, length: FloatArray) -> FloatArray:
     """Return the (n, n) matrix of longest path lengths (max-plus closure), 0 on the diagonal.
 
-    -inf where no path exists. The graph must have no cycle of positive length, up to rounding.
+    -inf where no path exists. Every cycle must be of negative length (see `slopes`): rounding that
+    lifts one above zero would double at every turn.
     """
     best = np.full((n, n), -np.inf)
     np.maximum.at(best, (tail, head), length)
-    for via in range(n):
-        np.fill_diagonal(best, 0.0)  # else a cycle of rounding size doubles at every turn
-        best = np.maximum(best, best[:, via, None] + best[None, via, :])
     np.fill_diagonal(best, 0.0)
+    for via in range(n):
+        best = np.maximum(best, best[:, via, None] + best[None, via, :])
     return best
 
 
@@ -102,12 +102,11 @@ def slopes(n: int, tail: IntArray, head: IntArray, length: FloatArray) -> Slopes
         vertices = tuple(int(tail[e]) for e in cycle)
         return Slopes(vertices, total, np.zeros(tail.size, dtype=np.bool_))
     short = np.array([(height[b] - height[a] - x + t) / unit for a, b, x, t in edges])
-    return Slopes((), 0.0, _on_tight_cycles(n, tail, head, short, np.array([t / unit for t in toll])))
+    fee = np.array([t / unit for t in toll])
+    return Slopes((), 0.0, _on_tight_cycles(n, tail, head, short, fee))
 
 
-def _bellman_ford(
-    n: int, edges: list[tuple[int, int, int, int]]
-) -> tuple[list[int], list[int]]:
+def _bellman_ford(n: int, edges: list[tuple[int, int, int, int]]) -> tuple[list[int], list[int]]:
     """Return the longest distances from anywhere, and the edges of a cycle if they never settle."""
     height, previous = [0] * n, [-1] * n
     changed = -1

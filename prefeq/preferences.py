@@ -47,8 +47,9 @@ class Preferences:
     ------
     ProblemError
         Naming the entry: winner = loser, a negative index, prob outside [0, 1], log-odds that are
-        NaN or finite beyond 1e100, a mass that is negative or above 1e300, shapes that do not broadcast, a wrong dtype. `check` adds what
-        needs a bandit: an index out of range or off-support.
+        NaN or finite beyond 1e100, a mass that is negative or above 1e300, shapes that do not
+        broadcast, a wrong dtype. `check` adds what needs a bandit: an index out of range or
+        off-support.
 
     Examples
     --------
@@ -228,6 +229,28 @@ class Preferences:
         """
         strong = np.max(self.strong_components(bandit), axis=-1)
         return np.asarray(strong == np.max(self.components(bandit), axis=-1))
+
+    def find_cycle(self, bandit: Bandit) -> tuple[int, ...] | None:
+        """Return responses each nominally preferred to the next, the last to the first, or None.
+
+        For a single prompt; labels do not matter, only the nominal order winner > loser.
+
+        Examples
+        --------
+        >>> import prefeq as pq
+        >>> bandit = pq.Bandit([0, 0, 0], [0, 0, 0], beta=1.0)
+        >>> pq.Preferences([0, 1, 2], [1, 2, 0]).find_cycle(bandit)
+        (0, 1, 2)
+        >>> pq.Preferences([0, 1], [1, 2]).find_cycle(bandit) is None
+        True
+        """
+        self.check(bandit)
+        if bandit.batch_shape:
+            raise ProblemError(f"the bandit is a batch {bandit.batch_shape}: pass one prompt of it")
+        winner, loser = self.winner[self.present], self.loser[self.present]
+        cycle = graphs.slopes(bandit.K, winner, loser, np.ones(winner.size)).cycle
+        first = cycle.index(min(cycle)) if cycle else 0
+        return (*cycle[first:], *cycle[:first]) if cycle else None
 
     def _label(self, bandit: Bandit, *, directed: bool) -> IntArray:
         self.check(bandit)

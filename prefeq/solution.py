@@ -55,7 +55,8 @@ _HELP = {
     ),
     Status.UNBOUNDED: "The objective rises without bound: it has no maximiser at all.",
     Status.ITERATION_LIMIT: (
-        "Stopped early: `residual` says how far from optimal `logp` is. Raise `max_steps`."
+        "Stopped short of the tolerance: `residual` says how far from optimal `logp` is. With "
+        "method='gradient-descent' raise `max_steps` (or use 'newton'); with 'conic' use 'auto'."
     ),
 }
 

@@ -176,12 +176,12 @@ def test_verify_prints_writes_and_exits_by_the_report(
     def verify(names: Any, progress: Any) -> Any:
         assert list(progress([1, 2], "verifying")) == [1, 2]
         asked.append(names)
-        return Report(ok=ok, to_dict=lambda: {"claims": []})
+        return Report(ok=ok, to_dict=lambda: {"claims": []}, statements="what they say")
 
     monkeypatch.setattr(claims, "verify", verify)
     out = tmp_path / "out.json"
     assert cli.main(["verify", "assumption", "equivalence", "--json", str(out)]) == code
-    assert capsys.readouterr().out == "the report\n"
+    assert capsys.readouterr().out == "the report\n\nwhat they say\n"
     assert cli.main(["verify"]) == code
     assert capsys.readouterr().out == f"the report\n\n{story.capitals_story()}\n"
     assert asked == [["assumption", "equivalence"], None]

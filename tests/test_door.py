@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
+import re
 import subprocess
 import sys
 import sysconfig
@@ -46,6 +48,23 @@ def test_so_is_the_command_line() -> None:
 
 def test_the_light_import_test_sees_a_heavy_one() -> None:
     assert loaded_by("import prefeq, scipy.stats") & HEAVY == {"scipy"}
+
+
+def test_every_import_of_the_package_is_a_declared_dependency() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    listed = [*project["dependencies"], *project["optional-dependencies"]["data"]]
+    declared = {re.split(r"[<>=\[]", name)[0].replace("-", "_") for name in listed}
+    declared = {{"python_flint": "flint"}.get(name, name) for name in declared}
+    imported = set()
+    for path in (ROOT / "prefeq").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.Import):
+                imported |= {alias.name.split(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+                imported.add(node.module.split(".")[0])
+    foreign = imported - set(sys.stdlib_module_names) - {"prefeq"}
+    assert foreign <= declared
+    assert {"numpy", "flint", "pyarrow"} <= foreign
 
 
 @pytest.fixture(scope="module")

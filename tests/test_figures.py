@@ -37,6 +37,9 @@ def test_the_curves_tell_what_the_text_says(sydney: ModuleType) -> None:
     inside = (data["margin"] > data["ref_margin"]) & (data["margin"] < 0)
     exit_step = int(data["step"][1:][~inside[1:]][0])
     assert 600 < exit_step < 700  # "some 650 steps" in the README
+    assert data["loss"][-1] == pytest.approx(5e-5, rel=0.01)
+    shown = [f"{data[name]:.1f}" for name in ("ref_margin", "rlhf", "cpo")]
+    assert shown == ["-7.9", "-6.9", "0.1"]
     assert data["rlhf"] == pytest.approx(data["ref_margin"] + 1 / sydney.BETA)
     assert data["cpo"] == pytest.approx(0.1)
 

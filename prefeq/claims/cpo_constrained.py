@@ -51,6 +51,8 @@ def _unique() -> Iterator[Evidence]:
 
 def _meets_margins() -> Iterator[Evidence]:
     yield lemmas.linear_constraint()
+    yield from cpo_lemmas.strict_concavity()
+    yield lemmas.cycle_sum()
     yield cpo_lemmas.feasibility()
     yield samples.asserted(
         "delta >= m on every pair", samples.acyclic(40), cpo_theorems.meets_margins
@@ -186,7 +188,8 @@ def _refusals() -> Iterator[recheck.Comparison]:
             yield f"{edges} is feasible", solved and cpo_lemmas.feasible(size, edges)
 
 
-_SCOPE = "any K, rewards, pairs and beta > 0; margins without a positive cycle"
+_ANY = "any K, rewards, full-support reference, pairs and beta > 0"
+_SCOPE = f"{_ANY}; margins without a positive cycle"
 
 _CONCAVE = ("linear-constraint", "strictly-concave", "interior-optimum")
 _GIBBS = ("linear-constraint", "margin-identity", "gibbs-identity", "gibbs-inequality")
@@ -209,9 +212,9 @@ register(
                 "meets-margins",
                 "it is feasible iff no directed cycle has a positive sum of margins, and its "
                 "optimum has delta >= m on every pair",
-                "any K, rewards, pairs, margins and beta > 0",
+                f"{_ANY}; any margins",
                 _meets_margins,
-                proof=("linear-constraint", "feasible-iff-no-positive-cycle"),
+                proof=(*_CONCAVE, "cycle-sum", "feasible-iff-no-positive-cycle"),
             ),
             Reading(
                 "rlhf",
@@ -232,7 +235,7 @@ register(
             Reading(
                 "rlhf-strict",
                 "delta* > 0 on every pair (Assumption 3.1) => CPO(0) = RLHF",
-                "any K, rewards, pairs and beta > 0",
+                _ANY,
                 partial(_rlhf_strict, "if"),
                 "if",
                 _GIBBS,
@@ -240,7 +243,7 @@ register(
             Reading(
                 "rlhf-strict",
                 "CPO(0) = RLHF => delta* > 0 on every pair (Assumption 3.1)",
-                "any K, rewards, pairs and beta > 0",
+                _ANY,
                 partial(_rlhf_strict, "only-if"),
                 "only-if",
                 lemmas=("linear-constraint", "gibbs-inequality"),
@@ -249,7 +252,7 @@ register(
                 "isotonic",
                 "CPO(0) is the isotonic regression of log pi* over the preference order "
                 "(unweighted least squares), normalised once",
-                "any K, rewards, pairs (cycles included) and beta > 0",
+                f"{_ANY}; cycles included",
                 _isotonic,
                 proof=(
                     "same-conditions",
@@ -277,7 +280,7 @@ register(
             Reading(
                 "strict-alignment-zero-margin",
                 "CPO(0) has delta > 0 on every pair",
-                "any K, rewards, pairs and beta > 0",
+                _ANY,
                 _zero_margin,
                 lemmas=("two-responses",),
             ),

@@ -88,6 +88,7 @@ def _disconnected(part: Part) -> Iterator[Evidence]:
     yield from DISCONNECTED.decide(part)
     yield from lemmas.edge_minimiser()
     yield lemmas.rlhf_attains()
+    yield lemmas.incidence_kernel()
     yield lemmas.conserved_logits()
     yield from lemmas.convex_and_smooth()
     yield from (ties.rlhf_margin(), ties.assumption(), ties.soft_gradient())
@@ -155,7 +156,10 @@ def _cpo_iff(bandit: bandits.Bandit, prefs: preferences.Preferences) -> bool:
 
 
 _CONDITION = "delta_ref > -gap/beta on every pair"
-_POPULATION = "Bradley-Terry population labels q = sigma(gap), any K, rewards, reference, beta > 0"
+_POPULATION = (
+    "Bradley-Terry population labels q = sigma(gap), any K, rewards and full-support reference, "
+    "beta > 0"
+)
 _ANSWER = "DPO's answer (the limit of gradient descent from pi_ref) is the RLHF optimum"
 _ORDERED = "the DPO loss is minimal at the RLHF optimum"
 _CONNECTED = "the RLHF optimum is the one minimiser of the DPO loss"
@@ -184,7 +188,7 @@ def _pair(
 
 _EDGE = ("edge-minimiser", "rlhf-attains")
 _FEASIBLE = ("margin-identity", "linear-constraint")
-_DESCENT = (*_EDGE, "conserved-logits", "descent-converges")
+_DESCENT = (*_EDGE, "incidence-kernel", "conserved-logits", "descent-converges")
 
 register(
     Claim(
@@ -197,8 +201,8 @@ register(
                 "ordered-pair",
                 _CONDITION,
                 _ORDERED,
-                "ordered pairs (q = 1) without a directed cycle, any K, beta > 0: no finite policy "
-                "minimises the loss, so the two never coincide",
+                "ordered pairs (q = 1), one or more, without a directed cycle, any K, beta > 0: no "
+                "finite policy minimises the loss, so the two never coincide",
                 (_ordered_if, _ordered_only_if),
                 never=((), ("acyclic-heights", "ordered-slope")),
             ),
@@ -243,7 +247,8 @@ register(
                 "constrained",
                 _WEAK,
                 _CPO,
-                "the weak form of the condition; any pairs and rewards, any K, beta > 0",
+                "the weak form of the condition; any pairs, rewards and full-support reference, "
+                "any K, beta > 0",
                 (partial(_constrained, "if"), partial(_constrained, "only-if")),
                 proof=((*_FEASIBLE, "gibbs-identity", "gibbs-inequality"), _FEASIBLE),
             ),

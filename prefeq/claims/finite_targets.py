@@ -21,7 +21,7 @@ from prefeq.claims.registry import PARTS, Part, Reading
 from prefeq.claims.symbolic import SYMPY, positive, prove_positive, prove_zero, real
 from prefeq.claims.tie import Columns, points, tie, tie_decision
 
-EPS = Fraction(1, 10)
+EPS = tuple(Fraction(eps, 100) for eps in (10, 1, 49))
 DESCENT_STEPS = 300
 
 
@@ -30,7 +30,9 @@ class Finite:
     """A loss with a finite target: its name, formulas, and the package's own loss.
 
     `target` is (arithmetic, β) ↦ where x stops; `stops` proves that the flow stops there and not
-    before; `loss` fetches the package's loss when it is needed; `pace` is a step size for it.
+    before; `loss` fetches the package's loss when it is needed; `pace` is a step size for it;
+    `others` are the same loss with other parameters, tied to the package likewise; `setting`
+    tells them apart.
     """
 
     name: str
@@ -40,6 +42,8 @@ class Finite:
     stops: Callable[[], Iterator[Evidence]]
     loss: Callable[[], losses.Loss]
     pace: float
+    others: tuple[Finite, ...] = ()
+    setting: str = ""
 
     def check(self, part: Part) -> Iterator[Evidence]:
         """Yield the proof of one part, and the ties."""
@@ -55,14 +59,15 @@ class Finite:
         else:
             delta_ref, end = -tau - excess, -excess
             back = "an end at -e < 0 comes from delta_ref = -tau - e"
-            yield prove_zero("ends-at-target", back, end - tau - delta_ref)
-            yield prove_positive("ends-in-U", "which is below -tau", -tau - delta_ref)
-        yield from (self._tie_value(), self._tie_end(), self._tie_trap())
+            yield prove_zero("comes-from-target", back, end - tau - delta_ref)
+            yield prove_positive("starts-below", "which is below -tau", -tau - delta_ref)
+        for finite in (self, *self.others):
+            yield from (finite._tie_value(), finite._tie_end(), finite._tie_trap())
         yield recheck.rechecked(f"descending losses.{self.name} ends there", self._descents())
 
     def _tie_value(self) -> Evidence:
         return tie(
-            f"the {self.name} loss agrees with its value",
+            f"the {self.name} loss agrees with its value{self.setting}",
             lambda x, beta: self.value(BALL, x, beta),
             lambda x, beta: self.loss().value(x, 0.0, beta),
             points("x", "beta"),
@@ -73,7 +78,7 @@ class Finite:
 
     def _tie_end(self) -> Evidence:
         return tie(
-            f"delta_ref + target agrees with the {self.name} minimiser",
+            f"delta_ref + target agrees with the {self.name} minimiser{self.setting}",
             lambda delta_ref, beta: delta_ref + self.target(BALL, beta),
             lambda delta_ref, beta: self.loss().minimiser(delta_ref, beta),
             points("delta_ref", "beta"),
@@ -92,7 +97,7 @@ class Finite:
             return decided < 0
 
         return tie_decision(
-            f"delta_ref < -target agrees with the {self.name} traps",
+            f"delta_ref < -target agrees with the {self.name} traps{self.setting}",
             exact,
             lambda delta_ref, beta: self.loss().traps(delta_ref, beta),
             _near_threshold(),
@@ -118,7 +123,7 @@ def _size(finite: Finite, beta: float) -> float:
 
 def _near_threshold() -> Columns:
     at = points("z", "beta", count=400)
-    return {"delta_ref": at["z"] / 200 / at["beta"], "beta": at["beta"]}
+    return {"delta_ref": at["z"] / 100 / at["beta"], "beta": at["beta"]}
 
 
 def _ipo_stops() -> Iterator[Evidence]:
@@ -157,6 +162,20 @@ def _smoothed_stops() -> Iterator[Evidence]:
     yield prove_positive(step, "strictly convex, positive target", curvature, sp.simplify(target))
 
 
+def _smoothed(eps: Fraction, *others: Finite) -> Finite:
+    return Finite(
+        "cdpo",
+        "-logit(1 - eps)/beta",
+        lambda m, beta: formulas.smoothed_target(m, beta, ball(eps)),
+        lambda m, x, beta: formulas.pair_loss(m, x, 0, beta, 1 - ball(eps)),
+        _smoothed_stops,
+        lambda: losses.cdpo(float(eps)),
+        8.0,
+        others,
+        f" (eps = {eps})",
+    )
+
+
 FINITE = (
     Finite(
         "ipo",
@@ -176,15 +195,7 @@ FINITE = (
         lambda: losses.HINGE,
         0.02,
     ),
-    Finite(
-        "cdpo",
-        "-logit(1 - eps)/beta",
-        lambda m, beta: formulas.smoothed_target(m, beta, ball(EPS)),
-        lambda m, x, beta: formulas.pair_loss(m, x, 0, beta, 1 - ball(EPS)),
-        _smoothed_stops,
-        lambda: losses.cdpo(float(EPS)),
-        8.0,
-    ),
+    _smoothed(EPS[0], *map(_smoothed, EPS[1:])),
 )
 
 _SCOPES = {
@@ -193,16 +204,21 @@ _SCOPES = {
     "cdpo": "DPO with label smoothing 0 < eps < 1/2",
 }
 
+_STEPS: dict[Part, tuple[str, str]] = {
+    "if": ("ends-at-target", "ends-in-U"),
+    "only-if": ("comes-from-target", "starts-below"),
+}
+
 READINGS = tuple(
     Reading(
         finite.name,
-        f"delta_ref < {finite.threshold} => gradient flow ends in U, for ever"
+        f"delta_ref < {finite.threshold} => gradient flow converges to a point of U"
         if part == "if"
-        else f"gradient flow ends in U => delta_ref < {finite.threshold}",
+        else f"gradient flow converges to a point of U => delta_ref < {finite.threshold}",
         f"{_SCOPES[finite.name]}; one ordered pair, delta_ref < 0, beta > 0, softmax logits, any K",
         partial(finite.check, part),
         part,
-        proof=("flow-stops", "ends-at-target", "ends-in-U"),
+        proof=("flow-stops", *_STEPS[part]),
     )
     for finite in FINITE
     for part in PARTS

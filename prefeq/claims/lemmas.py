@@ -7,6 +7,7 @@ section 2).
 from __future__ import annotations
 
 import itertools
+import math
 
 import sympy as sp
 
@@ -43,6 +44,7 @@ def gibbs_inequality() -> list[Evidence]:
     return [
         prove_zero(step, "phi(1) = phi'(1) = 0 for phi(t) = t log t - t + 1", *at_one),
         prove_positive(step, "phi'' > 0, so KL = sum pi* phi(pi/pi*) > 0", sp.diff(phi, t, 2)),
+        prove_limit(step, "phi -> 1 > 0 where pi vanishes", phi, t, 0, 1),
     ]
 
 
@@ -70,9 +72,8 @@ def rlhf_attains() -> Evidence:
 
 def edge_minimiser() -> list[Evidence]:
     """A Bradley–Terry pair's population loss has exactly one minimiser in z = βx: z = Δr."""
-    z, a, delta, delta_ref = real("z a delta delta_ref")
-    beta, odds = positive("beta odds")
-    q = odds / (1 + odds)
+    z, a, q, delta, delta_ref = real("z a q delta delta_ref")
+    beta = positive("beta")
     step = "edge-minimiser"
     loss = formulas.pair_loss(SYMPY, z, 0, 1, formulas.sigmoid(SYMPY, a))
     slope = sp.diff(formulas.pair_loss(SYMPY, delta, delta_ref, beta, q), delta)
@@ -97,9 +98,7 @@ def convex_and_smooth() -> list[Evidence]:
     converges to a minimiser if there is one, and L(θ_T) ≤ L(θ) + |θ − θ_0|²/(2ηT) for every θ if
     η ≤ 1/Lipschitz (Nesterov, Introductory Lectures on Convex Optimization, section 2.1.5).
     """
-    z, tw, tl, pw, pl, lse, lse_ref = real("z theta_w theta_l p_w p_l lse lse_ref")
-    odds = positive("odds")
-    q = odds / (1 + odds)
+    z, q, tw, tl, pw, pl, lse, lse_ref = real("z q theta_w theta_l p_w p_l lse lse_ref")
     sigma = formulas.sigmoid(SYMPY, z)
     x = ((tw - lse) - (tl - lse)) - ((pw - lse_ref) - (pl - lse_ref))
     step = "descent-converges"
@@ -114,15 +113,16 @@ def convex_and_smooth() -> list[Evidence]:
             "1/4 - L'' = (sigma - 1/2)^2 >= 0: curvature at most beta^2 m / 4",
             sp.Rational(1, 4) - curvature(z, q) - (sigma - sp.Rational(1, 2)) ** 2,
         ),
-        prove_positive(step, "L'' > 0: convex, so descent reaches a minimiser", curvature(z, q)),
+        prove_positive(
+            step, "L'' > 0: convex, so descent reaches a minimiser (Nesterov)", curvature(z, q)
+        ),
     ]
 
 
 def conserved_logits() -> Evidence:
     """Descent never moves a component's logit sum: a pair pushes w up by what it pushes l down."""
-    tw, tl, pw, pl = real("theta_w theta_l p_w p_l")
-    beta, odds = positive("beta odds")
-    loss = formulas.pair_loss(SYMPY, tw - tl, pw - pl, beta, odds / (1 + odds))
+    q, tw, tl, pw, pl = real("q theta_w theta_l p_w p_l")
+    loss = formulas.pair_loss(SYMPY, tw - tl, pw - pl, positive("beta"), q)
     return prove_zero(
         "conserved-logits",
         "dL/dtheta_w + dL/dtheta_l = 0 on every pair",
@@ -150,6 +150,7 @@ def incidence_kernel(largest: int = 5) -> Evidence:
             rank = exact_graphs.incidence_rank(size, edges)
             good &= rank == size - parts
             count, connected = count + 1, connected + (parts == 1)
+    good &= count == sum(2 ** math.comb(size, 2) for size in range(1, largest + 1))
     return Evidence(
         "exact",
         "rank = K - components (margins telescope along paths), checked on all "
@@ -162,9 +163,10 @@ def incidence_kernel(largest: int = 5) -> Evidence:
 
 def acyclic_heights(largest: int = 4) -> Evidence:
     """An acyclic order has heights that rise by at least 1 along every pair."""
-    count, good = 0, True
+    count, seen, good = 0, 0, True
     for size in range(2, largest + 1):
         for edges in exact_graphs.digraphs(size):
+            seen += 1
             reach = exact_graphs.reachable(size, edges)
             cyclic = any(reach[loser][winner] for winner, loser in edges)
             height = exact_graphs.heights(size, edges)
@@ -172,6 +174,7 @@ def acyclic_heights(largest: int = 4) -> Evidence:
             if height is not None:
                 good &= all(height[w] >= height[lo] + 1 for w, lo in edges)
                 count += 1
+    good &= seen == sum(4 ** math.comb(size, 2) for size in range(2, largest + 1))
     return Evidence(
         "exact",
         "heights (longest paths) rise by 1 along every pair: checked on all "

@@ -39,13 +39,39 @@ def replace_region(page: str, text: str, start: str = START, end: str = END) -> 
     return f"{head}{start}\n{text}\n{end}{tail}"
 
 
-def main(path: str) -> None:
-    """Rewrite the region of one page."""
+PAGE_HEAD = """# The claims, reading by reading
+
+What each verdict is about: the statement, and in brackets the set that it speaks of. Written by
+`make readme` from what `prefeq verify` finds; a test keeps it current. *Symbolic* is an identity or
+a sign proved by computer algebra, *exact* a finite check in integers and rationals, an *enclosure*
+an inequality proved over a whole box in ball arithmetic; *tied* and *re-checked* count the
+comparisons with the package's own functions and solvers. A proof is *vacuous* if the hypothesis
+never holds. In all of them `delta` is log π(w) − log π(l), `gap` the reward gap, `delta*` =
+`delta_ref` + gap/β the margin of the RLHF optimum, q the probability of the label and U the
+policies with `delta_ref` < `delta` < 0.
+"""
+
+
+def page(report: VerificationReport) -> str:
+    """Return a page with every reading's statement, scope, verdict and evidence in brief."""
+    lines = [PAGE_HEAD]
+    for claim in report.claims:
+        lines += [f"## {claim.id}", "", f"{claim.title} ({claim.source}; {claim.provenance})", ""]
+        for reading in claim.readings:
+            verdict = reading.verdict.value + ", vacuously" * reading.vacuous
+            lines += [f"- **{reading.label}: {verdict}.** {reading.scope}  ", f"  {reading.brief}"]
+        lines.append("")
+    return "\n".join([*lines, report.summary, ""])
+
+
+def main(readme: str, claims: str) -> None:
+    """Rewrite the region of the README, and the page of the claims."""
     from prefeq.claims import verify
 
-    page = Path(path)
-    page.write_text(replace_region(page.read_text("utf-8"), table(verify())), "utf-8")
+    report, path = verify(), Path(readme)
+    path.write_text(replace_region(path.read_text("utf-8"), table(report)), "utf-8")
+    Path(claims).write_text(page(report), "utf-8")
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])

@@ -33,6 +33,7 @@ def _bradley_terry() -> Iterator[Evidence]:
     import sympy as sp
 
     z, a = real("z a")
+    yield _one_step(a)
     room = positive("p")
     speed = 4 / (1 + room)  # any c in (0, 4)
     sigma = formulas.sigmoid(SYMPY, z)
@@ -58,6 +59,23 @@ def _bradley_terry() -> Iterator[Evidence]:
     yield from (ties.soft_loss(), ties.soft_gradient(), ties.rlhf_margin())
 
 
+def _one_step(gap: Any) -> Evidence:
+    """A step of size η on the logits of a pair of mass m moves z by 2ηmβ²(σ(Δr) − σ(z))."""
+    import sympy as sp
+
+    tw, tl, pw, pl = real("theta_w theta_l p_w p_l")
+    beta, mass, eta = positive("beta m eta")
+    q = formulas.sigmoid(SYMPY, gap)
+    loss = mass * formulas.pair_loss(SYMPY, tw - tl, pw - pl, beta, q)
+    z = beta * ((tw - tl) - (pw - pl))
+    moved = beta * eta * (sp.diff(loss, tl) - sp.diff(loss, tw))
+    return prove_zero(
+        "descent-map",
+        "a step moves z = beta x by 2 eta m beta^2 (sigma(gap) - sigma(z))",
+        moved - 2 * eta * mass * beta**2 * (q - formulas.sigmoid(SYMPY, z)),
+    )
+
+
 def _bradley_terry_graph() -> Iterator[Evidence]:
     yield from lemmas.edge_minimiser()
     yield lemmas.rlhf_attains()
@@ -73,7 +91,8 @@ def _ordered() -> Iterator[Evidence]:
     path = _ball_path(VIOLATED, 60)
     aligned = [k for k, value in enumerate(path) if value > 0]
     inside = [k for k, value in enumerate(path) if k and value < 0]
-    answer = bool(aligned and inside) and aligned[-1] == len(path) - 1
+    star = VIOLATED.sign_of_optimal_margin(0)
+    answer = None if star is None else star < 0 and bool(inside) and path[-1] > 0
     data: dict[str, Any] = {
         "instance": VIOLATED.to_data(),
         "inputs": {"step_size": STEP_SIZE},
@@ -201,10 +220,11 @@ register(
                 "bradley-terry",
                 f"gradient descent on DPO raises delta from delta_ref towards delta*, stays in U "
                 f"and {_ENDS_WRONG}",
-                "one Bradley-Terry pair, gap > 0, delta* < 0, any K, softmax logits, steps with "
-                "eta m beta^2 < 2",
+                "one Bradley-Terry pair, gap > 0, delta* < 0, any K, softmax logits, a constant "
+                "step with eta m beta^2 < 2",
                 _bradley_terry,
                 proof=(
+                    "descent-map",
                     "fixed-point",
                     "increasing-map",
                     "sigma-increases",
@@ -214,9 +234,9 @@ register(
             ),
             Reading(
                 "bradley-terry-graph",
-                f"gradient descent on DPO ends at delta = delta* on every pair: every violated "
-                f"pair {_ENDS_WRONG} (of its own term)",
-                "Bradley-Terry population labels, gaps > 0, any K and graph, steps below "
+                f"gradient descent on DPO ends at delta = delta* on every pair: every pair with "
+                f"delta* < 0 {_ENDS_WRONG} (of its own term)",
+                "Bradley-Terry population labels, gaps > 0, any K and graph, a constant step below "
                 "2/Lipschitz",
                 _bradley_terry_graph,
                 proof=("edge-minimiser", "rlhf-attains", "margin-identity", "descent-converges"),
@@ -224,7 +244,8 @@ register(
             Reading(
                 "ordered-acyclic",
                 f"gradient descent on DPO {_ENDS_WRONG}",
-                "ordered pairs (q = 1) without a directed cycle, delta* < 0, softmax logits",
+                "ordered pairs (q = 1) without a directed cycle, delta* < 0, softmax logits, a "
+                "constant step",
                 _ordered,
                 lemmas=("loss-decreases",),
             ),
@@ -233,7 +254,7 @@ register(
                 "gradient descent on DPO leaves U after finitely many steps on every pair and for "
                 "good",
                 "ordered pairs (q = 1) without a directed cycle, any K, any full-support "
-                "reference, steps of at most 1/Lipschitz",
+                "reference, a constant step of at most 1/Lipschitz",
                 _ordered_transient,
                 proof=(
                     "descent-converges",

@@ -29,9 +29,8 @@ TWO_PAIRS = PolicyCase.of(
 
 
 def _shift() -> Iterator[Evidence]:
-    delta, delta_ref, shift = real("delta delta_ref c")
-    beta, odds = positive("beta odds")
-    loss = formulas.pair_loss(SYMPY, delta, delta_ref, beta, odds / (1 + odds))
+    delta, delta_ref, shift, q = real("delta delta_ref c q")
+    loss = formulas.pair_loss(SYMPY, delta, delta_ref, positive("beta"), q)
     moved = loss.subs({delta: delta + shift, delta_ref: delta_ref + shift}, simultaneous=True)
     yield prove_independent(
         "shift-invariance", "L(delta + c, delta_ref + c) is free of c", moved, shift
@@ -42,12 +41,10 @@ def _shift() -> Iterator[Evidence]:
 
 def _path() -> Iterator[Evidence]:
     """With u = θ − θ_ref every x is u_w − u_l: slope, start and hence every iterate in u agree."""
-    uw, ul, pw, pl, lse, lse_ref = real("u_w u_l p_w p_l lse lse_ref")
-    beta, odds = positive("beta odds")
+    uw, ul, pw, pl, lse, lse_ref, q = real("u_w u_l p_w p_l lse lse_ref q")
     delta = (uw + pw - lse) - (ul + pl - lse)
     delta_ref = (pw - lse_ref) - (pl - lse_ref)
-    loss = formulas.pair_loss(SYMPY, delta, delta_ref, beta, odds / (1 + odds))
-    slope = sp.diff(loss, uw)
+    slope = sp.diff(formulas.pair_loss(SYMPY, delta, delta_ref, positive("beta"), q), uw)
     names = (pw, pl, lse, lse_ref)
     step = "slope-free-of-reference"
     yield prove_independent(step, "dL/du is free of pi_ref and of both normalisers", slope, *names)
@@ -112,7 +109,7 @@ register(
             Reading(
                 "shift-invariance",
                 "the loss depends on delta - delta_ref alone: a common shift leaves it unchanged",
-                "any labels q in (0, 1] and masses, any K, any pairs, beta > 0",
+                "any labels q in [0, 1] and masses, any K, any pairs, beta > 0",
                 _shift,
                 proof=("shift-invariance",),
             ),
@@ -120,13 +117,14 @@ register(
                 "descent-path",
                 "the path of delta - delta_ref under gradient descent on softmax logits from "
                 "pi_ref does not depend on pi_ref",
-                "any labels and masses, any K, any pairs, beta > 0, any step sizes",
+                "any labels q in [0, 1] and masses, any K, any pairs, beta > 0, any step sizes "
+                "that do not look at pi_ref",
                 _path,
-                proof=("slope-free-of-reference", "start-at-zero"),
+                proof=("slope-free-of-reference", "start-at-zero", "conserved-logits"),
             ),
             Reading(
                 "absolute-margin",
-                "a lower loss means a larger margin delta",
+                "of two pairs, the one with the lower loss has the larger margin delta",
                 "ordered pairs of equal mass, any K, beta > 0",
                 _absolute,
             ),

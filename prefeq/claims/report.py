@@ -58,7 +58,7 @@ class ReadingResult:
         wanted = {Verdict.OPEN: "reason", Verdict.REFUTED: "counterexample"}.get(self.verdict)
         if wanted:
             return next((item.summary for item in self.evidence if item.kind == wanted), "")
-        kinds = Counter(item.kind for item in self.evidence)
+        kinds = Counter(item.kind for item in self.evidence if item.step)
         proof = [f"{kinds[kind]} {kind}" for kind in sorted(PROOF_KINDS) if kinds[kind]]
         points = sum(i.data.get("count", 0) for i in self.evidence if i.kind == "tie")
         drawn = sum(i.data.get("count", 0) for i in self.evidence if i.kind == "sample")
@@ -152,6 +152,15 @@ class VerificationReport:
         return "\n".join([*lines, "", self.summary])
 
     __repr__ = __str__
+
+    @property
+    def statements(self) -> str:
+        """What each reading says, and in brackets the set that it speaks of."""
+        lines = ["What each reading says, and [of what]:"]
+        for result in (r for c in self.claims for r in c.readings):
+            text = f"  {result.label}: {result.scope}"
+            lines += ["", *textwrap.wrap(text, 98, subsequent_indent="    ")]
+        return "\n".join(lines)
 
     @property
     def summary(self) -> str:

@@ -68,7 +68,7 @@ def check_reading(reading: registry.Reading, deadline: float | None = None) -> R
         try:
             for item in reading.check():
                 found.append(item)
-        except Exception as error:
+        except BaseException as error:  # an exit, too, leaves the check unfinished
             trouble.append(f"{type(error).__name__}: {error}")
 
     # A daemon thread can be abandoned whatever it hangs in, on every platform.

@@ -19,6 +19,7 @@ from prefeq.claims.evidence import Evidence, outcome_of
 
 MIN_POINTS = 100
 RELATIVE = 1e-12
+NARROW = 1e-60
 NATS = 800.0
 BETA = (1e-6, 1e6)
 
@@ -79,6 +80,8 @@ def tie(
             low, high = float(want.lower()), float(want.upper())
         size = abs(high) if scale is None else scale(high, point)
         slack = RELATIVE * size + 1e-300
+        if not high - low <= slack + NARROW:
+            return _evidence(name, False, count, f"too wide a ball to compare with at {point}")
         if not low - slack <= got[i] <= high + slack:
             return _evidence(name, False, count, f"{got[i]!r} is not {high!r} at {point}")
     return _evidence(name, count >= MIN_POINTS, count, "too few points")

@@ -7,19 +7,40 @@ from collections.abc import Callable
 import numpy as np
 
 from prefeq.bandit import Bandit
+from prefeq.errors import ProblemError, UnsolvedError
 from prefeq.preferences import Preferences
-from prefeq.solution import Solution, stack
+from prefeq.solution import Solution, Status, stack
 
 Single = Callable[[Bandit, Preferences, tuple[int, ...]], Solution]
 
 
-def solve_each(bandit: Bandit, preferences: Preferences, single: Single) -> Solution:
-    """Apply a single-prompt solver to each prompt and join the answers."""
+ANSWERED = (Status.OPTIMAL, Status.NOT_UNIQUE)
+
+
+def solve_each(
+    bandit: Bandit, preferences: Preferences, single: Single, throw: bool | None
+) -> Solution:
+    """Apply a single-prompt solver to each prompt and join the answers.
+
+    With ``throw=True`` the first prompt without an optimum raises an `UnsolvedError`.
+    """
+    check_types(bandit, preferences)
     preferences.check(bandit)
     lead = bandit.batch_shape
-    if not lead:
-        return single(bandit, preferences, ())
-    parts = [
-        single(bandit[index], preferences.at(index, lead), index) for index in np.ndindex(lead)
-    ]
-    return stack(parts, lead, bandit.K)
+    parts = []
+    for index in np.ndindex(lead):
+        one, pairs = (bandit[index], preferences.at(index, lead)) if lead else (bandit, preferences)
+        parts.append(single(one, pairs, index))
+        if throw and parts[-1].status not in ANSWERED:
+            where = f"prompt {list(index)}: " if lead else ""
+            raise UnsolvedError(f"{where}{parts[-1].status}: {parts[-1].status.help}")
+    return stack(parts, lead, bandit.K) if lead else parts[0]
+
+
+def check_types(bandit: object, preferences: object) -> None:
+    """Refuse arguments that are not a bandit and pairs, e.g. in the wrong order."""
+    if not isinstance(bandit, Bandit):
+        raise ProblemError(f"bandit is a {type(bandit).__name__}: pass a prefeq.Bandit first")
+    if not isinstance(preferences, Preferences):
+        kind = type(preferences).__name__
+        raise ProblemError(f"preferences is a {kind}: pass prefeq.Preferences second")

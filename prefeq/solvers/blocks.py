@@ -61,11 +61,16 @@ class Forest:
             order += [(v, e, vertex) for e, v in self.adjacent[vertex].items() if e != via]
         return order
 
-    def survey(self, root: int) -> tuple[Body, dict[int, Part], list[int]]:
-        """Return the root's block as one body, the part beyond each of its edges, its vertices."""
+    def survey(self, root: int, height: float = 0.0) -> tuple[Body, dict[int, Part], list[int]]:
+        """Return the root's block as one body, the part beyond each of its edges, its vertices.
+
+        Weights come from margins, with the root at `height`, and not from f: at positions of 1e12
+        nats rounding would swallow the margins.
+        """
         order = self.walk(root)
         vertices = [vertex for vertex, _, _ in order]
-        weight = self.log_weight[vertices] + self.tilt * self.f[vertices]
+        level = self.levels(order, height)
+        weight = self.log_weight[vertices] + self.tilt * np.array([level[v] for v in vertices])
         pull = self.f[vertices] - self.target[vertices]
         alone = {v: Body(float(weight[i]), float(pull[i])) for i, v in enumerate(vertices)}
         below, children = dict(alone), {v: list[int]() for v in vertices}
@@ -80,6 +85,14 @@ class Forest:
             outside[vertex] = rest
             beyond[edge] = Part(below[vertex], rest, vertex, self.ends[edge][0] == vertex)
         return below[root], beyond, vertices
+
+    def levels(self, order: list[tuple[int, int, int]], height: float) -> dict[int, float]:
+        """Return where the margins put the vertices of a walk if its root is at `height`."""
+        level = {order[0][0]: height}
+        for vertex, edge, parent in order[1:]:
+            step = self.margin[edge] if self.ends[edge][0] == vertex else -self.margin[edge]
+            level[vertex] = level[parent] + float(step)
+        return level
 
     def lump(self, vertices: set[int]) -> Body:
         """Return any set of vertices as one body."""
@@ -111,9 +124,8 @@ class Forest:
 
     def settle(self, root: int) -> None:
         """Recompute f on the root's block from its tight constraints and its weighted mean."""
-        for vertex, edge, parent in self.walk(root)[1:]:
-            step = self.margin[edge] if self.ends[edge][0] == vertex else -self.margin[edge]
-            self.f[vertex] = self.f[parent] + step
+        for vertex, level in self.levels(self.walk(root), float(self.f[root])).items():
+            self.f[vertex] = level
         whole, _, vertices = self.survey(root)
         self.f[vertices] -= whole.pull
 
@@ -176,9 +188,10 @@ def _absorb(state: Forest, edge: int, rounding: float) -> bool:
             return False  # a positive cycle of tight constraints: infeasible up to rounding
         state.cut(weakest)
     while True:
+        gap = float(state.f[winner] - state.f[loser])
         upper, above, risers = state.survey(winner)
-        lower, below, sinkers = state.survey(loser)
-        need = float(state.margin[edge] - (state.f[winner] - state.f[loser]))
+        lower, below, sinkers = state.survey(loser, -gap)
+        need = float(state.margin[edge]) - gap
         travel = Travel(upper, lower, state.tilt, need)
         width, tied = travel.first_release(above, below, rounding)
         state.f[risers] += travel.high(width)

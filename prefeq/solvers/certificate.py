@@ -15,7 +15,7 @@ import numpy as np
 
 from prefeq import graphs
 from prefeq.arrays import BoolArray, FloatArray, IntArray, logsumexp
-from prefeq.solvers.constraints import Constraints
+from prefeq.solvers.constraints import Constraints, offsets
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,9 @@ def certify(
     tightness = float(np.max(np.abs(slack[np.concatenate([used, rigid])]), initial=0.0))
     d = f - target
     block = graphs.components(constraints.n, constraints.winner[used], constraints.loser[used])
+    if centre is None:  # a policy's weights inside a block follow from the tight margins
+        winner, loser = constraints.winner[used], constraints.loser[used]
+        log_weight = offsets(constraints.n, winner, loser, constraints.margin[used])
     means = np.array([_mean(log_weight, d, block == b) for b in range(int(block.max()) + 1)])
     if centre is None:
         centre = 0.5 * float(means.max() + means.min())
@@ -68,7 +71,7 @@ def certify(
             if pull > 0:
                 log_multiplier[edge] = scale + np.log(pull) - log_weight[constraints.winner[edge]]
     _spread_rigid(constraints, log_weight, rigid, {e: pushes[e] for e in tree}, log_multiplier)
-    violation = max(feasibility, tightness, stationarity, signs)
+    violation = abs(max(feasibility, tightness, stationarity, signs))  # no -0.0
     return Certificate(violation, log_multiplier)
 
 
@@ -93,7 +96,7 @@ def kkt_violation(
         float(np.max(np.abs(scaled) * np.minimum(np.abs(slack), 1.0), initial=0.0)),
         abs(float(logsumexp(logp))),
     ]
-    return max(parts)
+    return abs(max(parts))
 
 
 def _mean(log_weight: FloatArray, d: FloatArray, members: BoolArray) -> float:

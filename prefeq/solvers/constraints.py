@@ -61,11 +61,11 @@ def build(names: IntArray, winner: IntArray, loser: IntArray, margin: FloatArray
         raise _infeasible([int(names[v]) for v in found.cycle], found.total)
     rigid = found.rigid
     group = graphs.components(n, winner[rigid], loser[rigid])
-    offset = _offsets(n, winner[rigid], loser[rigid], largest[rigid])
+    offset = offsets(n, winner[rigid], loser[rigid], largest[rigid])
     return Constraints(n, winner, loser, largest, rigid, group, offset)
 
 
-def _offsets(n: int, winner: IntArray, loser: IntArray, margin: FloatArray) -> FloatArray:
+def offsets(n: int, winner: IntArray, loser: IntArray, margin: FloatArray) -> FloatArray:
     """Return positions with f_winner − f_loser = margin, 0 at the first vertex of each group."""
     links: list[list[tuple[int, float]]] = [[] for _ in range(n)]
     for w, lo, m in zip(winner.tolist(), loser.tolist(), margin.tolist(), strict=True):

@@ -16,7 +16,7 @@ from prefeq.errors import InfeasibleError, ProblemError
 from prefeq.preferences import Preferences
 from prefeq.solution import Solution, Status
 from prefeq.solvers import conic
-from prefeq.solvers.batch import solve_each
+from prefeq.solvers.batch import check_types, solve_each
 from prefeq.solvers.blocks import Projection, project
 from prefeq.solvers.certificate import certify, kkt_violation
 from prefeq.solvers.constraints import Constraints, build, chains, distinct
@@ -25,6 +25,9 @@ from prefeq.solvers.rlhf import nat_scale, objective, rlhf_logp
 
 TOLERANCE = 1e-9
 """Largest residual that is called optimal."""
+
+CONIC_TOLERANCE = 1e-3
+"""The same for "conic": a second opinion in probabilities, some 1e-5 nats off on easy problems."""
 
 
 def solve_cpo(
@@ -51,11 +54,12 @@ def solve_cpo(
         "auto": closed forms for one pair and for chains (weighted isotonic regression), an exact
         active-set method over tight blocks for the rest; log space throughout, so 800-nat margins
         are ordinary. "conic": cvxpy with Clarabel on the exponential cone, a second route. It works
-        with probabilities: good to about 1e-6 in π where nothing underflows, and blind below 1e-9
-        or so and beyond margins of some 20 nats. The residual says which.
+        with probabilities: good to about 1e-6 in π, hence bad in nats where a probability is small,
+        as margins of 5 nats already make some. Judged by its residual like any other answer, at
+        1e-3.
     throw
-        Whether infeasible margins raise; by default they do for a single prompt, and become a
-        status in a batch.
+        True: raise unless every prompt is solved to optimality. False: never; infeasible margins
+        are a status. By default they raise for a single prompt and are a status in a batch.
     solver_options
         Passed to Clarabel by "conic", e.g. ``{"tol_gap_rel": 1e-12}``.
 
@@ -79,7 +83,7 @@ def solve_cpo(
     """
     if method not in ("auto", "conic"):
         raise ProblemError(f"method = {method!r}: choose 'auto' or 'conic'")
-    preferences.check(bandit)
+    check_types(bandit, preferences)
     margins = _margins(margin, bandit, preferences)
     strict = not bandit.batch_shape if throw is None else throw
 
@@ -91,7 +95,7 @@ def solve_cpo(
                 raise
             return Solution(None, None, Status.INFEASIBLE, np.inf, cycle=error.cycle)
 
-    return solve_each(bandit, preferences, single)
+    return solve_each(bandit, preferences, single, throw)
 
 
 def _margins(margin: Any, bandit: Bandit, preferences: Preferences) -> FloatArray:
@@ -119,18 +123,19 @@ def _solve_one(
         logp, log_multiplier, converged = answer
         scaled = np.exp(log_multiplier)
         violation = kkt_violation(constraints, logp, target, scaled)
-        route, steps, good = "clarabel", None, converged
+        route, steps = "clarabel", None
+        tolerance = CONIC_TOLERANCE if converged else -1.0
     else:
         projection, route = _project(constraints, target)
         logp, steps = log_normalise(projection.f), projection.steps
         certificate = certify(constraints, logp, target, logp, projection.forest)
         # λ of the row scaled by σ: λ (1 + e^m)
         log_multiplier = certificate.log_multiplier + np.logaddexp(0.0, constraints.margin)
-        violation, good = max(certificate.violation, abs(float(logsumexp(logp)))), None
+        violation = max(certificate.violation, abs(float(logsumexp(logp))))
+        tolerance = TOLERANCE
     full = np.full(bandit.K, -np.inf)
     full[on] = logp
     residual = violation / float(nat_scale(bandit, full))
-    good = residual <= TOLERANCE if good is None else good
     multipliers = np.zeros(pairs.P)
     owner = _owners(constraints, winner, loser, margin[present])
     top = np.log(np.finfo(np.float64).max)
@@ -138,7 +143,7 @@ def _solve_one(
     return Solution(
         logp=full,
         value=float(objective(bandit, full)),
-        status=Status.OPTIMAL if good else Status.ITERATION_LIMIT,
+        status=Status.OPTIMAL if residual <= tolerance else Status.ITERATION_LIMIT,
         residual=residual,
         multipliers=multipliers,
         route=route,

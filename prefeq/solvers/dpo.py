@@ -21,7 +21,7 @@ from prefeq.solvers.constraints import build
 from prefeq.solvers.rlhf import objective
 
 TOLERANCE = 1e-9
-"""Largest residual that is called optimal; the rounding of s = β log(π/π_ref), 64 ε/β, if more."""
+"""Largest residual called optimal; the rounding of s = β log(π/π_ref), 1024 ε/β, where more."""
 
 
 def solve_dpo(
@@ -49,7 +49,8 @@ def solve_dpo(
     method
         "newton": the limit, exactly. "gradient-descent": the descent itself, with `trajectory`.
     throw
-        Accepted for symmetry; diverging is an answer here, not an error.
+        True: raise unless every prompt is solved, diverging included. By default nothing raises:
+        diverging is an answer, not an error.
     max_steps
         Gradient descent: when to stop if the residual is not yet 1e-9.
     step_size
@@ -78,7 +79,6 @@ def solve_dpo(
     >>> pq.solve_dpo(bandit, pq.Preferences.ordered(bandit)).direction.round(4).tolist()
     [0.6667, -0.3333, -0.3333]
     """
-    del throw
     if method not in ("newton", "gradient-descent"):
         raise ProblemError(f"method = {method!r}: choose 'newton' or 'gradient-descent'")
     run = descent.Schedule(max_steps, step_size, record_every)
@@ -87,7 +87,7 @@ def solve_dpo(
         problem = _Problem.of(bandit, pairs)
         return problem.newton() if method == "newton" else problem.descend(run)
 
-    return solve_each(bandit, preferences, single)
+    return solve_each(bandit, preferences, single, throw)
 
 
 @dataclass(frozen=True)
@@ -177,19 +177,19 @@ class _Problem:
         return max(error, self._unbalance(logp)) / self._scale(logp) + 4 * EPS  # rounding of s
 
     def optimal(self, residual: float) -> bool:
-        return residual <= max(TOLERANCE, 64 * EPS / self.bandit.beta)
+        return residual <= max(TOLERANCE, 1024 * EPS / float(self.bandit.beta))
 
     def _unbalance(self, logp: FloatArray) -> float:
         """Return how far Σ π is from 1, and the components' mean logits from keeping step."""
         move = logp[self.on] - self.bandit.ref_logp[self.on]
         count = np.bincount(self.component)
         mean = np.bincount(self.component, weights=move) / count
-        return float(max(np.ptp(mean), abs(logsumexp(logp))))
+        return max(float(np.ptp(mean)), abs(float(logsumexp(logp))))
 
     def _scale(self, logp: FloatArray) -> float:
         """Return max(1, |log π|, |log π_ref|): rewards have no say here."""
-        sizes = np.abs([logp[self.on], self.bandit.ref_logp[self.on]])
-        return float(np.max(sizes, initial=1.0))
+        both = np.concatenate([logp[self.on], self.bandit.ref_logp[self.on]])
+        return max(1.0, float(np.max(np.abs(both))))
 
     def _error(self, s: FloatArray) -> float:
         parts = [np.flatnonzero(self.strong == p) for p in range(int(self.strong.max()) + 1)]

@@ -121,8 +121,9 @@ def error_bound(pairs: Comparisons, s: FloatArray) -> float:
         return 0.0
     log_scale, move = newton_step(pairs, s)
     log_noise, noise = _rounding(pairs, s)
-    parts = [(log_scale, float(np.max(move) - np.min(move))), (log_noise, 2.0 * noise)]
-    log_nu = np.logaddexp(*(c + np.log(size) if size > 0 else -np.inf for c, size in parts))
+    with np.errstate(divide="ignore"):  # log 0: the step, or its rounding, is exactly zero
+        log_step = log_scale + np.log(np.max(move) - np.min(move))
+        log_nu = float(np.logaddexp(log_step, log_noise + np.log(2.0 * noise)))
     return 2.0 * float(np.exp(log_nu)) if log_nu <= -np.log(6.0 * (pairs.n - 1)) else np.inf
 
 

@@ -6,6 +6,7 @@ import numpy as np
 
 from prefeq.arrays import FloatArray, log_normalise, logsumexp
 from prefeq.bandit import Bandit
+from prefeq.errors import ProblemError
 from prefeq.solution import Solution, Status
 
 
@@ -30,6 +31,8 @@ def solve_rlhf(bandit: Bandit, *, throw: bool | None = None) -> Solution:
     ([0.450853, 0.549147], 0.247014)
     """
     del throw
+    if not isinstance(bandit, Bandit):
+        raise ProblemError(f"bandit is a {type(bandit).__name__}: pass a prefeq.Bandit")
     logp = rlhf_logp(bandit)
     status = np.full(bandit.batch_shape, Status.OPTIMAL, dtype=object)
     # β log Z = max r + β log Σ π_ref e^{(r − max r)/β}: no difference of large numbers

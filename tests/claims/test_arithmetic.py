@@ -173,6 +173,8 @@ class TestTie:
             lambda delta, delta_ref: 1 / 0,
         ):
             assert tie_decision("", _below, wrong, at).outcome == "fails"
+        below = tie_decision("", lambda delta, delta_ref: False, lambda delta, delta_ref: False, at)
+        assert below.outcome == "fails"
         always = tie_decision("", lambda delta, delta_ref: True, lambda delta, delta_ref: True, at)
         assert always.outcome == "fails", "a tie that never says no shows nothing"
         never = tie_decision("", lambda delta, delta_ref: None, _below, at)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 
 import pytest
 
 from prefeq import losses, margins, solvers
-from prefeq.claims import gallery, lemmas, registry, run, samples
+from prefeq.claims import cpo_lemmas, exact_graphs, gallery, lemmas, registry, run, samples, tie
 from prefeq.claims.evidence import Evidence
 from prefeq.claims.registry import Claim, Reading
 from prefeq.claims.verdict import Verdict
@@ -48,6 +49,62 @@ def test_an_exception_is_open_and_keeps_what_was_found(error):
     assert not result.ok
     assert result.evidence[:2] == (STEP, TIE)
     assert reasons(result) == f"{error.__name__}: in the middle"
+
+
+@pytest.mark.parametrize("leave", [SystemExit, GeneratorExit])
+def test_a_check_that_exits_is_open(leave):
+    """Nothing that ends a check before its end may leave a proof behind."""
+
+    def exits():
+        yield STEP
+        yield TIE
+        raise leave
+
+    result = run.check_reading(reading(exits, proof=("one",)))
+    assert result.verdict is Verdict.OPEN
+    assert leave.__name__ in reasons(result)
+
+
+@pytest.mark.parametrize(
+    "lemma", [lemmas.incidence_kernel, lemmas.acyclic_heights, cpo_lemmas.feasibility]
+)
+@pytest.mark.parametrize("left", [0, 1, -1])
+def test_a_finite_argument_over_too_few_graphs_fails(monkeypatch, lemma, left):
+    """A loop over no graphs, or over some of them, must not pass for a loop over all."""
+    assert lemma().outcome == "holds"
+    for name in ("graphs", "digraphs"):
+        every = getattr(exact_graphs, name)
+        monkeypatch.setattr(exact_graphs, name, lambda n, f=every: iter(list(f(n))[:left]))
+    assert lemma().outcome == "fails"
+
+
+def test_an_enclosure_too_wide_to_compare_with_breaks_the_tie():
+    from flint import arb
+
+    at = tie.points("x")
+    assert tie.tie("x", lambda x: x, lambda x: x, at).outcome == "holds"
+    wide = tie.tie("x", lambda x: x + arb(0, 1e-3), lambda x: x, at)
+    assert wide.outcome == "fails"
+    assert "too wide" in wide.summary
+
+
+def test_a_descent_that_starts_aligned_refutes_nothing(monkeypatch):
+    """The counterexample has to satisfy the hypothesis delta* < 0."""
+    from prefeq.claims import pathological_convergence
+    from prefeq.claims.instance import Instance
+
+    mild = Instance.of("not violated", reward=[3, 0], ref=["1/5", "4/5"], pairs=[(0, 1)])
+    monkeypatch.setattr(pathological_convergence, "VIOLATED", mild)
+    assert check("pathological-convergence", "ordered-acyclic").verdict is Verdict.OPEN
+
+
+@pytest.mark.parametrize("loss", ["ipo", "hinge", "cdpo"])
+def test_the_proof_of_one_direction_does_not_prove_the_other(loss):
+    both = registry.get_claim("pathological-convergence").readings
+    forward, converse = (r for r in both if r.name == loss)
+    for one, other in ((forward, converse), (converse, forward)):
+        mixed = dataclasses.replace(one, check=other.check)
+        assert run.check_reading(mixed).verdict is Verdict.SUPPORTED
 
 
 def test_a_missed_deadline_is_open():

@@ -14,9 +14,10 @@ README = Path(__file__).resolve().parents[2] / "README.md"
 
 @pytest.mark.slow
 def test_the_readme_shows_what_verify_finds() -> None:
-    page = README.read_text("utf-8")
-    current = markdown.replace_region(page, markdown.table(verify()))
-    assert page == current, "run `make readme`"
+    report, page = verify(), README.read_text("utf-8")
+    assert page == markdown.replace_region(page, markdown.table(report)), "run `make readme`"
+    claims = (README.parent / "docs" / "claims.md").read_text("utf-8")
+    assert claims == markdown.page(report), "run `make readme`"
 
 
 def test_every_reading_is_a_row() -> None:

@@ -8,7 +8,17 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from prefeq.claims import cpo_theorems, gallery, recheck, samples
+from prefeq import solvers
+from prefeq.claims import (
+    cpo_lemmas,
+    cpo_theorems,
+    equivalence,
+    gallery,
+    lemmas,
+    pathological_convergence,
+    recheck,
+    samples,
+)
 from prefeq.claims.instance import Instance, build
 from prefeq.claims.policy_case import Fed, PolicyCase
 from prefeq.solvers import cpo
@@ -115,6 +125,60 @@ def test_each_theorem_notices_a_policy_that_is_slightly_off(theorem, monkeypatch
 
     monkeypatch.setattr(cpo, "log_normalise", off)
     assert samples.asserted("", samples.acyclic(10), theorem).outcome == "fails"
+
+
+@pytest.mark.parametrize(
+    ("theorem", "problems"),
+    [
+        (equivalence._same_policy, samples.connected),
+        (equivalence._same_margins, lambda n: samples.acyclic(n, labels="bradley-terry")),
+        (pathological_convergence._ends_at_optimum, samples.connected),
+    ],
+    ids=["same-policy", "same-margins", "ends-at-optimum"],
+)
+def test_each_sampled_equality_notices_an_answer_of_dpo_that_is_slightly_off(
+    theorem, problems, monkeypatch
+):
+    assert samples.asserted("", problems(3), theorem).holds
+    right = solvers.solve_dpo
+
+    def off(bandit, *args, **kwargs):
+        dpo = right(bandit, *args, **kwargs)
+        return dataclasses.replace(dpo, logp=dpo.logp + 1e-3 * np.arange(bandit.K))
+
+    monkeypatch.setattr(solvers, "solve_dpo", off)
+    assert samples.asserted("", problems(3), theorem).outcome == "fails"
+
+
+def test_a_direction_that_fails_one_pair_does_not_count_as_divergence(monkeypatch):
+    right = solvers.solve_dpo
+
+    def off(bandit, prefs, **kwargs):
+        dpo = right(bandit, prefs, **kwargs)
+        direction = np.array(dpo.direction)
+        direction[prefs.winner[0]] = direction[prefs.loser[0]]
+        return dataclasses.replace(dpo, direction=direction)
+
+    assert samples.asserted("", samples.acyclic(10), equivalence._diverges).holds
+    monkeypatch.setattr(solvers, "solve_dpo", off)
+    for problem in samples.acyclic(10):
+        assert not equivalence._diverges(*problem)
+
+
+def test_cpo_is_told_from_rlhf_when_a_pair_is_violated(monkeypatch):
+    assert samples.asserted("", samples.acyclic(10), equivalence._cpo_iff).holds
+    monkeypatch.setattr(
+        solvers, "solve_cpo", lambda bandit, prefs, margin: solvers.solve_rlhf(bandit)
+    )
+    assert samples.asserted("", samples.acyclic(10), equivalence._cpo_iff).outcome == "fails"
+
+
+def test_finite_arguments_count_what_they_checked():
+    """OEIS A003024 (acyclic orders), A001187 (connected graphs), and four states an ordered pair."""
+    assert lemmas.acyclic_heights().data["count"] == 3 + 25 + 543
+    kernel = lemmas.incidence_kernel().data
+    assert (kernel["count"], kernel["connected"]) == (1099, 1 + 1 + 4 + 38 + 728)
+    assert cpo_lemmas.feasibility().data["count"] == 4**2 + 4**6
 
 
 def test_exact_fields_are_rationals():

@@ -56,7 +56,7 @@ def dpo(n: int, labels: Sequence[Label], start: Sequence[float], dps: int = 50) 
     """Return the s (mean zero) that minimises Σ m [q softplus(−t) + (1−q) softplus(t)].
 
     For a strongly connected comparison graph. Damped Newton on the Laplacian system; any `start`
-    ends at the one minimiser, since the loss is strictly convex and the last step must be < 10^−dps.
+    ends at the one minimiser: the loss is strictly convex, and the last step must be < 10^−dps.
     """
     reach = max([abs(float(x)) for x in start] + [abs(x.log_odds) for x in labels if _finite(x)])
     masses = [mp.log(x.mass) for x in labels]

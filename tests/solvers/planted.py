@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -109,6 +110,6 @@ def _random_cycle(rng, k: int, edges: set[tuple[int, int]]) -> list[tuple[int, i
             step = int(rng.choice(onward))
             if step in walk:
                 ring = [*walk[walk.index(step) :], step]
-                return list(zip(ring[:-1], ring[1:], strict=True))
+                return list(pairwise(ring))
             walk.append(step)
     return []

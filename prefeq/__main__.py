@@ -1,0 +1,7 @@
+"""``python -m prefeq`` is the command line."""
+
+import sys
+
+from prefeq.cli import main
+
+sys.exit(main())
