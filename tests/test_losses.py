@@ -560,6 +560,12 @@ def test_trap_thresholds(ref, beta):
         assert not LOSSES[name].traps(ref, beta)
 
 
+def test_a_coin_flip_leaves_dpo_at_a_reference_that_is_not_inside_u():
+    """q = ½: the minimiser is π_ref itself, δ = δ_ref, and U is open there."""
+    assert not bool(losses.LOSSES["dpo"].traps(-2.0, 1.0, log_odds=0.0))
+    assert bool(losses.LOSSES["dpo"].traps(-2.0, 1.0, log_odds=1e-6))
+
+
 @given(st.floats(-800, 800), st.floats(1e-9, 40), st.floats(-6, 6).map(lambda e: 10.0**e))
 def test_soft_labels_trap_dpo_iff_the_assumption_fails(ref, gap, beta):
     # Bradley–Terry labels: the flow ends at δ*, in U iff δ* < 0 (Δr > 0).

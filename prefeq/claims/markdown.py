@@ -46,9 +46,12 @@ What each verdict is about: the statement, and in brackets the set that it speak
 a sign proved by computer algebra, *exact* a finite check in integers and rationals, an *enclosure*
 an inequality proved over a whole box in ball arithmetic; *tied* and *re-checked* count the
 comparisons with the package's own functions and solvers. A proof is *vacuous* if the hypothesis
-never holds. In all of them `delta` is log π(w) − log π(l), `gap` the reward gap, `delta*` =
-`delta_ref` + gap/β the margin of the RLHF optimum, q the probability of the label and U the
-policies with `delta_ref` < `delta` < 0.
+never holds. Where the DPO loss has many minimisers or none, "DPO's answer" is what gradient descent
+from the reference tends to; the statement says so where another meaning is tried.
+
+In all of them `delta` is log π(w) − log π(l), `gap` the reward gap, `delta*` = `delta_ref` + gap/β the
+margin of the RLHF optimum, q the probability of the label and U the policies with `delta_ref` <
+`delta` < 0.
 """
 
 

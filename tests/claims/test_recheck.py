@@ -174,7 +174,7 @@ def test_cpo_is_told_from_rlhf_when_a_pair_is_violated(monkeypatch):
 
 
 def test_finite_arguments_count_what_they_checked():
-    """OEIS A003024 (acyclic orders), A001187 (connected graphs), and four states an ordered pair."""
+    """OEIS A003024 (acyclic orders) and A001187 (connected graphs); four states an ordered pair."""
     assert lemmas.acyclic_heights().data["count"] == 3 + 25 + 543
     kernel = lemmas.incidence_kernel().data
     assert (kernel["count"], kernel["connected"]) == (1099, 1 + 1 + 4 + 38 + 728)

@@ -12,10 +12,20 @@ from solvers import oracle, planted
 from prefeq import graphs
 from prefeq.solvers import blocks
 from prefeq.solvers.blocks import project
-from prefeq.solvers.bodies import NOTHING, Body, Part, Travel
+from prefeq.solvers.bodies import Body, Travel
 from prefeq.solvers.isotonic import project_chains, project_pair
 
 NO_EDGES = np.zeros(0, dtype=np.int64)
+
+# (target, (winner, loser, margin) rows): two tight constraints let go at once, up to rounding, as
+# the weights of their blocks lie e^800 apart
+FAR_APART = [
+    (
+        [289, -507, 215, -215, 248, 42, 142],
+        "0 5 -186, 1 2 -156, 1 6 484, 2 0 -283, 3 0 139, 3 6 -330, 6 0 -287",
+    ),
+    ([290, -127, -606, -366, 703, 0], "0 2 -31, 3 1 54, 3 4 197, 4 0 -360, 5 0 24, 5 2 -156"),
+]
 
 
 def instance(rng, k: int, p: int, nats: float = 3.0):
@@ -155,3 +165,67 @@ def test_only_differences_matter(rng) -> None:
         moved = project(target + 64.0, log_weight + 900.0, tail, head, margin)
         np.testing.assert_allclose(moved.f - 64.0, found.f, rtol=0, atol=1e-11)
         assert moved.forest == found.forest
+
+
+# --- weights e^800 apart -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("target", "listed"), FAR_APART)
+def test_ties_of_far_apart_weights_are_broken(target, listed: str, monkeypatch) -> None:
+    tied: list[int] = []
+    right = blocks._break_tie
+
+    def spy(state, edges, *rest):
+        tied.append(len(edges))
+        return right(state, edges, *rest)
+
+    monkeypatch.setattr(blocks, "_break_tie", spy)
+    rows = np.array([row.split() for row in listed.split(", ")], dtype=np.int64)
+    tail, head, margin = rows[:, 0], rows[:, 1], rows[:, 2].astype(float)
+    k = len(target)
+    found = project(np.array(target, dtype=float), np.zeros(k), tail, head, margin)
+    assert max(tied) > 1
+    assert found.converged
+    assert found.steps < 30
+    pairs = [oracle.Pair(*row) for row in rows.tolist()]
+    exact = oracle.polish(target, pairs, [pairs[e] for e in found.forest])
+    logp = planted.log_normalise(found.f)
+    np.testing.assert_allclose(logp, np.array([float(v) for v in exact]), rtol=0, atol=1e-11)
+
+
+def test_far_apart_weights_end_in_few_steps(rng) -> None:
+    for _ in range(100):
+        target, tail, head, margin = instance(rng, 14, 40, nats=800.0)
+        found = project(target, np.zeros(14), tail, head, margin)
+        assert found.converged
+        assert found.steps < 30
+        assert np.all(found.f[tail] - found.f[head] >= margin - 1e-10)
+
+
+# --- the two bodies ------------------------------------------------------------------------------
+
+
+def test_joined_bodies_have_the_weighted_mean_pull(rng) -> None:
+    for reach in (1.0, 800.0):
+        weight, pull = rng.normal(0, reach, 3), rng.normal(size=3)
+        one, two, three = (Body(*row) for row in zip(weight, pull, strict=True))
+        both = one.join(two).join(three)
+        share = np.exp(planted.log_normalise(weight))
+        assert both.pull == pytest.approx(np.sum(share * pull), abs=1e-14)
+        assert both.log_weight == pytest.approx(np.logaddexp.reduce(weight), rel=1e-14)
+
+
+@pytest.mark.parametrize("tilt", [0.0, 1.0])
+def test_travelling_bodies_keep_their_balance(rng, tilt: float) -> None:
+    """Weight times displaced pull sums to zero over the two bodies, at every widening."""
+    for _ in range(20):
+        upper, lower = (Body(*rng.normal(0, 2, 2)) for _ in range(2))
+        travel = Travel(upper, lower, tilt, 5.0)
+        for y in np.linspace(0.0, 5.0, 11):
+            up, down = travel.high(y), travel.low(y)
+            assert up - down == pytest.approx(y, abs=1e-12)
+            push = np.exp(upper.log_weight + tilt * up) * (upper.pull + up)
+            pull = np.exp(lower.log_weight + tilt * down) * (lower.pull + down)
+            assert push + pull == pytest.approx(0.0, abs=1e-12 * max(1.0, abs(push)))
+        heights = [travel.high(y) for y in np.linspace(0.0, 5.0, 501)]
+        assert travel.high(travel.peak()) >= max(heights) - 1e-12

@@ -13,6 +13,7 @@ from solvers.feasible import kl, problem, scale, truth
 
 import prefeq as pq
 from prefeq import strategies
+from prefeq.errors import InfeasibleError, UnsolvedError
 
 TIGHT = {"tol_gap_abs": 1e-12, "tol_gap_rel": 1e-12, "tol_feas": 1e-12}
 
@@ -80,6 +81,18 @@ def test_clarabel_agrees_in_probabilities(rng) -> None:
         assert (conic.route, conic.steps) == ("clarabel", None)
         trusted += 1
     assert trusted >= 12
+
+
+def test_clarabel_does_not_call_its_failures_optimal() -> None:
+    bandit, pairs = pq.Bandit([1, 0], [0, 0], 1.0), pq.Preferences([1], [0])
+    beyond = pq.solve_cpo(bandit, pairs, 800.0, "conic")
+    assert beyond.status is pq.Status.ITERATION_LIMIT
+    assert beyond.residual > 1
+    with pytest.raises(UnsolvedError, match="iteration-limit"):
+        pq.solve_cpo(bandit, pairs, 0.0, "conic", throw=True, solver_options={"max_iter": 1})
+    both = pq.Preferences([0, 1], [1, 0])
+    with pytest.raises(InfeasibleError, match="sum to 1 nats"):
+        pq.solve_cpo(bandit, both, 0.5, "conic")
 
 
 # --- closed forms --------------------------------------------------------------------------------
