@@ -562,8 +562,8 @@ def test_trap_thresholds(ref, beta):
 
 def test_a_coin_flip_leaves_dpo_at_a_reference_that_is_not_inside_u():
     """q = ½: the minimiser is π_ref itself, δ = δ_ref, and U is open there."""
-    assert not bool(losses.LOSSES["dpo"].traps(-2.0, 1.0, log_odds=0.0))
-    assert bool(losses.LOSSES["dpo"].traps(-2.0, 1.0, log_odds=1e-6))
+    assert not bool(LOSSES["dpo"].traps(-2.0, 1.0, log_odds=0.0))
+    assert bool(LOSSES["dpo"].traps(-2.0, 1.0, log_odds=1e-6))
 
 
 @given(st.floats(-800, 800), st.floats(1e-9, 40), st.floats(-6, 6).map(lambda e: 10.0**e))

@@ -49,8 +49,8 @@ comparisons with the package's own functions and solvers. A proof is *vacuous* i
 never holds. Where the DPO loss has many minimisers or none, "DPO's answer" is what gradient descent
 from the reference tends to; the statement says so where another meaning is tried.
 
-In all of them `delta` is log π(w) − log π(l), `gap` the reward gap, `delta*` = `delta_ref` + gap/β the
-margin of the RLHF optimum, q the probability of the label and U the policies with `delta_ref` <
+In all of them `delta` is log π(w) − log π(l), `gap` the reward gap, `delta*` = `delta_ref` + gap/β
+the margin of the RLHF optimum, q the probability of the label and U the policies with `delta_ref` <
 `delta` < 0.
 """
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from prefeq.arrays import FloatArray, log_normalise
+from prefeq.errors import ProblemError
 from prefeq.solvers.constraints import Constraints
 
 
@@ -21,6 +22,7 @@ def solve(
     σ(−m) π(w) − σ(m) π(l) ≥ 0. Probabilities that come out non-positive are given the smallest
     normal float.
     """
+    import clarabel
     import cvxpy as cp
 
     policy = cp.Variable(constraints.n)
@@ -33,6 +35,9 @@ def solve(
         limits.append(rows @ policy >= 0)
     leash = cp.sum(cp.rel_entr(policy, np.maximum(np.exp(ref_logp), np.finfo(np.float64).tiny)))
     problem = cp.Problem(cp.Minimize(leash - np.maximum(tilt, -1e6) @ policy), limits)
+    known = set(dir(clarabel.DefaultSettings()))
+    for name in sorted(set(options) - known):
+        raise ProblemError(f"solver_options[{name!r}]: Clarabel has no such setting; see its docs")
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Solution may be inaccurate")
         with contextlib.suppress(cp.SolverError):  # no value is left then

@@ -53,10 +53,10 @@ def solve_cpo(
     method
         "auto": closed forms for one pair and for chains (weighted isotonic regression), an exact
         active-set method over tight blocks for the rest; log space throughout, so 800-nat margins
-        are ordinary. "conic": cvxpy with Clarabel on the exponential cone, a second route. It works
-        with probabilities: good to about 1e-6 in π, hence bad in nats where a probability is small,
-        as margins of 5 nats already make some. Judged by its residual like any other answer, at
-        1e-3.
+        are ordinary. (Margins are met up to the rounding of the largest |r/β| and |log π|.)
+        "conic": cvxpy with Clarabel on the exponential cone, a second route. It works with
+        probabilities: good to about 1e-6 in π, hence bad in nats where a probability is small, as
+        margins of 5 nats already make some. Judged by its residual like any other answer, at 1e-3.
     throw
         True: raise unless every prompt is solved to optimality. False: never; infeasible margins
         are a status. By default they raise for a single prompt and are a status in a batch.

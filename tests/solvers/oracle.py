@@ -129,9 +129,9 @@ def polish(target, pairs: Sequence[Pair], active: Sequence[Pair], dps: int = 60)
 
 
 def digits(target, pairs: Sequence[Pair], dps: int) -> int:
-    """Digits enough for weights e^{±everything} to be added without losing the smallest."""
-    reach = sum(abs(p.margin) for p in pairs) + max(map(float, target)) - min(map(float, target))
-    return dps + 20 + int(2.0 * reach / 2.3)
+    """Digits enough to add up a block's weights, e^{sums of margins}, times nats of any size."""
+    reach = sum(abs(p.margin) for p in pairs)
+    return dps + 30 + int(2.0 * reach / 2.3 + mp.log10(1 + max(abs(mp.mpf(a)) for a in target)))
 
 
 def kkt(target, pairs: Sequence[Pair], forest: Sequence[Pair]) -> list[mp.mpf] | None:

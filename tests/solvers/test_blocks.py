@@ -167,6 +167,19 @@ def test_only_differences_matter(rng) -> None:
         assert moved.forest == found.forest
 
 
+def test_a_winner_lets_go_where_the_upper_body_sinks_again() -> None:
+    """Past its peak the upper body falls; one random graph in 500 gets there at all."""
+    target = [7, -19, 9, 33, 9, 17]
+    listed = "0 1 25, 0 2 -2, 0 3 11, 0 5 6, 1 2 4, 1 3 2, 2 3 3, 2 5 -8, 4 5 31"
+    rows = np.array([row.split() for row in listed.split(", ")], dtype=np.int64)
+    margin = rows[:, 2].astype(float)
+    found = project(np.array(target, dtype=float), np.zeros(6), rows[:, 0], rows[:, 1], margin)
+    pairs = [oracle.Pair(*row) for row in rows.tolist()]
+    exact = oracle.polish(target, pairs, [pairs[e] for e in found.forest])
+    logp = planted.log_normalise(found.f)
+    np.testing.assert_allclose(logp, np.array([float(v) for v in exact]), rtol=0, atol=1e-12)
+
+
 # --- weights e^800 apart -------------------------------------------------------------------------
 
 

@@ -145,6 +145,14 @@ def test_chains_are_weighted_isotonic_regression(rng) -> None:
         np.testing.assert_allclose(found.logp[order], wanted, rtol=0, atol=1e-12 * scale(star))
 
 
+def test_pairs_that_a_chain_implies_leave_it_a_chain() -> None:
+    bandit, margin = pq.Bandit([0, 1, 2], [0, 0, 0], 1.0), [0.5, 0.25, 0.75]
+    chain = pq.solve_cpo(bandit, pq.Preferences([0, 1], [1, 2]), margin=margin[:2])
+    found = pq.solve_cpo(bandit, pq.Preferences([0, 1, 0], [1, 2, 2]), margin=margin)
+    assert found.route == "isotonic chain"
+    np.testing.assert_array_equal(found.logp, chain.logp)
+
+
 def test_price_of_alignment_is_a_kl_divergence(rng) -> None:
     for _ in range(40):
         bandit, pairs, margin = problem(rng, 3.0)

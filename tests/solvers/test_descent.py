@@ -92,7 +92,8 @@ def test_the_record() -> None:
     assert run.margin.shape == run.undesirable.shape == (run.step.size, 3)
     np.testing.assert_allclose(run.margin[0], [-3.0, 1.0, 0.0])
     assert not run.undesirable[:, 2].any()
-    assert run.step_size == pytest.approx(1 / run.lipschitz)
+    assert run.step_size == 0.1
+    assert descend(bandit, pairs).trajectory.step_size == pytest.approx(1 / run.lipschitz)
     laplacian = np.array([[1, -1, 0], [-1, 3, -2], [0, -2, 2]])
     assert run.lipschitz == pytest.approx(0.25 * np.linalg.eigvalsh(laplacian)[-1] / 4)
     sparse = descend(bandit, pairs, max_steps=25, record_every=10).trajectory
