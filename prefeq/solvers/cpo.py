@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from prefeq import graphs
 from prefeq.arrays import MAX_NATS, FloatArray, IntArray, as_float, log_normalise, logsumexp, refuse
 from prefeq.bandit import Bandit
 from prefeq.errors import InfeasibleError, ProblemError
@@ -19,7 +20,7 @@ from prefeq.solvers import conic
 from prefeq.solvers.batch import check_types, solve_each
 from prefeq.solvers.blocks import Projection, project
 from prefeq.solvers.certificate import certify, kkt_violation
-from prefeq.solvers.constraints import Constraints, build, chains, distinct
+from prefeq.solvers.constraints import Constraints, build, chains, distinct, offsets
 from prefeq.solvers.isotonic import project_chains, project_pair
 from prefeq.solvers.rlhf import nat_scale, objective, rlhf_logp
 
@@ -53,7 +54,7 @@ def solve_cpo(
     method
         "auto": closed forms for one pair and for chains (weighted isotonic regression), an exact
         active-set method over tight blocks for the rest; log space throughout, so 800-nat margins
-        are ordinary. (Margins are met up to the rounding of the largest |r/β| and |log π|.)
+        are ordinary.
         "conic": cvxpy with Clarabel on the exponential cone, a second route. It works with
         probabilities: good to about 1e-6 in π, hence bad in nats where a probability is small, as
         margins of 5 nats already make some. Judged by its residual like any other answer, at 1e-3.
@@ -127,7 +128,7 @@ def _solve_one(
         tolerance = CONIC_TOLERANCE if converged else -1.0
     else:
         projection, route = _project(constraints, target)
-        logp, steps = log_normalise(projection.f), projection.steps
+        logp, steps = _log_policy(constraints, projection), projection.steps
         certificate = certify(constraints, logp, target, logp, projection.forest)
         # λ of the row scaled by σ: λ (1 + e^m)
         log_multiplier = certificate.log_multiplier + np.logaddexp(0.0, constraints.margin)
@@ -180,6 +181,25 @@ def _project(constraints: Constraints, target: FloatArray) -> tuple[Projection, 
     f = found.f[constraints.group] + constraints.offset
     forest = tuple(int(edges[e]) for e in found.forest)
     return Projection(f, forest, found.steps, found.converged), route
+
+
+def _log_policy(constraints: Constraints, projection: Projection) -> FloatArray:
+    """Normalise the blocks' positions, each block rebuilt from its tight constraints.
+
+    f sits at the size of r/β, whose rounding would blur the margins inside the heaviest block.
+    """
+    edges = np.concatenate(
+        [np.flatnonzero(constraints.rigid), np.array(projection.forest, dtype=np.int64)]
+    )
+    winner, loser, margin = (
+        rows[edges] for rows in (constraints.winner, constraints.loser, constraints.margin)
+    )
+    offset = offsets(constraints.n, winner, loser, margin)
+    block = graphs.components(constraints.n, winner, loser)
+    _, first = np.unique(block, return_index=True)
+    origin = projection.f[first[block]]
+    top = int(np.argmax(projection.f))
+    return log_normalise((origin - origin[top]) + offset)
 
 
 def _groups(

@@ -191,3 +191,12 @@ def test_is_not_rlhf_if_a_margin_is_violated(drawn, data) -> None:
     assume(short.max(initial=-np.inf) > 1e-3)
     found = pq.solve_cpo(bandit, pairs, margin=margin)
     assert np.max(np.abs(found.margin(pairs) - star.margin(pairs))) > 0.999 * short.max()
+
+
+@pytest.mark.parametrize("size", [1e9, 1e12, 1e17])
+def test_margins_are_met_to_the_last_digit_however_large_the_rewards(size: float) -> None:
+    """The blocks sit at r/β, whose rounding must not blur the margins inside them."""
+    bandit = pq.Bandit([0, size, 3 * size, 2 * size], [0, 0, 0, 0], 1.0)
+    prefs, margin = pq.Preferences([0, 1, 1], [1, 2, 3]), [1.0, 2.0, 0.5]
+    found = pq.solve_cpo(bandit, prefs, margin=margin)
+    np.testing.assert_allclose(found.margin(prefs), margin, rtol=0, atol=1e-14)
