@@ -29,7 +29,8 @@ def as_float(name: str, value: Any) -> FloatArray:
         raise ProblemError(
             f"{name} has dtype {array.dtype}: pass real numbers (integers or floats) instead"
         )
-    return np.array(array, dtype=np.float64)
+    with np.errstate(over="ignore"):  # a long double beyond float64 becomes inf
+        return np.array(array, dtype=np.float64)
 
 
 def as_index(name: str, value: Any) -> IntArray:

@@ -253,3 +253,17 @@ def test_a_terminal_that_knows_only_ascii_is_served(tmp_path: Path) -> None:
     done = run("solve", table, "--beta", 1, env=env)
     assert (done.returncode, done.stderr) == (0, "")
     assert "??????" in done.stdout
+
+
+def test_the_readme_s_own_commands_run(capsys: Any, tmp_path: Path, monkeypatch: Any) -> None:
+    root = Path(__file__).resolve().parent.parent
+    page = (root / "README.md").read_text("utf-8")
+    lines = [line.split("#")[0].split() for line in page.splitlines()]
+    commands = [line[1:] for line in lines if line[:2] == ["prefeq", "solve"]]
+    assert len(commands) == 2
+    (tmp_path / "prefeq").symlink_to(root / "prefeq")
+    monkeypatch.chdir(tmp_path)
+    for command in commands:
+        assert cli.main(command) == 0
+        assert "violated by 51 of 720 pairs" in capsys.readouterr().out
+    assert json.loads((tmp_path / "report.json").read_text())["labels"] == "ordered"

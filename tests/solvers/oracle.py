@@ -52,7 +52,9 @@ def rlhf(reward, ref_logp, beta, dps: int = 50) -> tuple[list[mp.mpf], mp.mpf]:
 # --- DPO -----------------------------------------------------------------------------------------
 
 
-def dpo(n: int, labels: Sequence[Label], start: Sequence[float], dps: int = 50) -> list[mp.mpf]:
+def dpo(
+    n: int, labels: Sequence[Label], start: Sequence[float], dps: int = 50, steps: int = 2000
+) -> list[mp.mpf]:
     """Return the s (mean zero) that minimises Σ m [q softplus(−t) + (1−q) softplus(t)].
 
     For a strongly connected comparison graph. Damped Newton on the Laplacian system; any `start`
@@ -64,7 +66,7 @@ def dpo(n: int, labels: Sequence[Label], start: Sequence[float], dps: int = 50) 
     with mp.workdps(dps + 40 + int(2.0 * reach / 2.3)):
         s = [mp.mpf(float(x)) for x in start]
         rows = [(w, lo, _prob(odds), mp.mpf(mass)) for w, lo, odds, mass in labels]
-        for _ in range(2000):
+        for _ in range(steps):
             move = _newton_step(n, rows, s)
             size = max(abs(move[w] - move[lo]) for w, lo, _, _ in rows)
             damp = mp.log1p(size) / size if size else mp.mpf(1)
