@@ -40,6 +40,7 @@ def as_index(name: str, value: Any) -> IntArray:
         return np.zeros(array.shape, dtype=np.int64)
     if array.dtype.kind not in "iu":
         raise ProblemError(f"{name} has dtype {array.dtype}: pass integer response indices instead")
+    refuse(name, array, np.asarray(array > np.iinfo(np.int64).max), "is no response index")
     return np.array(array, dtype=np.int64)
 
 

@@ -103,9 +103,10 @@ class Preferences:
             refuse("prob", prob, ~((prob >= 0) & (prob <= 1)), "a label probability is in [0, 1]")
             with np.errstate(divide="ignore"):
                 return np.asarray(np.log(prob) - np.log1p(-prob))
-        if not (np.ndim(self.prob) == 0 and float(self.prob) == 1.0):
+        log_odds, prob = as_float("log_odds", self.log_odds), as_float("prob", self.prob)
+        # the default, or what `dataclasses.replace` passes on
+        if not np.array_equal(prob, np.ones(())) and not np.array_equal(prob, sigmoid(log_odds)):
             raise ProblemError("prob and log_odds are two spellings of one label: pass one of them")
-        log_odds = as_float("log_odds", self.log_odds)
         refuse("log_odds", log_odds, np.isnan(log_odds), "label log-odds must not be NaN")
         huge = np.isfinite(log_odds) & (np.abs(log_odds) > MAX_NATS)
         refuse("log_odds", log_odds, huge, f"is beyond {MAX_NATS:g} nats; inf is a certain label")
@@ -200,6 +201,9 @@ class Preferences:
     def margin_of(self, logp: Any) -> FloatArray:
         """Return δ = log π(w) − log π(l) of a log-policy ``(..., K)``; 0 for absent pairs."""
         logp = as_float("logp", logp)
+        for name, index in (("winner", self.winner), ("loser", self.loser)):
+            k = logp.shape[-1]
+            refuse(name, index, index >= k, f"is out of range: the policy has K = {k} responses")
         won, lost = take(logp, self.winner), take(logp, self.loser)
         same = won == lost  # -inf − -inf, and absent pairs, are no margin at all
         return np.asarray(np.where(same, 0.0, won - np.where(same, 0.0, lost)))

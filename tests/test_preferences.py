@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import numpy as np
@@ -34,7 +35,7 @@ REFUSED = {
         {"winner": [0], "loser": [1], "log_odds": [1e101]},
         r"log_odds\[0\] = 1e\+101",
     ),
-    "two labels": ({"winner": [0], "loser": [1], "prob": 0.5, "log_odds": 0.0}, "pass one of them"),
+    "two labels": ({"winner": [0], "loser": [1], "prob": 0.6, "log_odds": 0.0}, "pass one of them"),
     "negative mass": ({"winner": [0], "loser": [1], "mass": [-1.0]}, r"mass\[0\] = -1\.0"),
     "NaN mass": ({"winner": [0], "loser": [1], "mass": [NAN]}, r"mass\[0\] = nan"),
     "infinite mass": ({"winner": [0], "loser": [1], "mass": [INF]}, r"mass\[0\] = inf"),
@@ -44,6 +45,8 @@ REFUSED = {
     ),
     "shape mismatch": ({"winner": [0, 1], "loser": [1, 2, 0]}, r"shape mismatch: winner \(2,\)"),
     "mass mismatch": ({"winner": [0, 1], "loser": [1, 0], "mass": [1, 1, 1]}, "shape mismatch"),
+    "text prob": ({"winner": [0], "loser": [1], "prob": "a", "log_odds": 0.0}, "prob has dtype"),
+    "vast index": ({"winner": np.array([2**63], np.uint64), "loser": [0]}, r"winner\[0\] = 92"),
     "no pair axis": ({"winner": 0, "loser": 1}, "need a pair axis"),
     "ragged": ({"winner": [[0], [1, 2]], "loser": [1]}, "winner is not a rectangular array"),
 }
@@ -114,6 +117,20 @@ def test_arrays_are_copied_and_read_only() -> None:
     for name in ("winner", "loser", "log_odds", "mass"):
         with pytest.raises(ValueError, match="read-only"):
             getattr(pairs, name)[0] = 1
+
+
+def test_fields_can_be_replaced() -> None:
+    pairs = pq.Preferences([0, 1], [1, 2], prob=[0.7, 1.0])
+    heavier = dataclasses.replace(pairs, mass=[2.0, 3.0])
+    assert heavier.mass.tolist() == [2.0, 3.0]
+    np.testing.assert_array_equal(heavier.log_odds, pairs.log_odds)
+    with pytest.raises(ProblemError, match="two spellings"):
+        dataclasses.replace(pairs, prob=0.5)
+
+
+def test_a_policy_of_another_size_is_refused() -> None:
+    with pytest.raises(ProblemError, match=r"loser\[1\] = 2: is out of range: .* K = 2"):
+        pq.Preferences([0, 1], [1, 2]).margin_of([0.0, 0.0])
 
 
 def test_default_pairs_are_all_with_different_rewards_the_higher_winning() -> None:

@@ -30,7 +30,8 @@ class Schedule:
             optional = name == "record_every" and value is None
             if not optional and (not isinstance(value, int | np.integer) or value < 1):
                 raise ProblemError(f"{name} = {value!r}: must be a positive integer")
-        if self.step_size is not None and not 0 < self.step_size < np.inf:
+        size = 1.0 if self.step_size is None else self.step_size
+        if not isinstance(size, int | float | np.number) or not 0 < size < np.inf:
             raise ProblemError(f"step_size = {self.step_size!r}: must be positive and finite")
 
     def records(self, step: int) -> bool:

@@ -152,6 +152,8 @@ def test_a_step_size_at_which_descent_may_fail_is_refused() -> None:
         ({"step_size": 0.0}, r"step_size = 0\.0"),
         ({"step_size": INF}, "step_size = inf"),
         ({"step_size": np.nan}, "step_size = nan"),
+        ({"step_size": "big"}, "step_size = 'big'"),
+        ({"step_size": np.ones(2)}, r"step_size = array"),
     ],
 )
 def test_schedules_that_make_no_sense_are_refused(options, message) -> None:
