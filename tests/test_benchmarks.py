@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import copy
-import importlib.util
 import json
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+from script_loader import load_script
 
 BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
 COMMITTED = json.loads((BENCHMARKS / "results" / "accuracy.json").read_text())
@@ -16,12 +16,7 @@ COMMITTED = json.loads((BENCHMARKS / "results" / "accuracy.json").read_text())
 
 @pytest.fixture(scope="module")
 def accuracy() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("accuracy", BENCHMARKS / "accuracy.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script(BENCHMARKS / "accuracy.py")
 
 
 def test_the_committed_numbers_keep_their_promises(accuracy: ModuleType) -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 from types import ModuleType
 
 import matplotlib as mpl
 import numpy as np
 import pytest
+from script_loader import load_script
 
 import prefeq as pq
 
@@ -18,12 +18,7 @@ SCRIPT = Path(__file__).resolve().parent.parent / "figures" / "sydney.py"
 
 @pytest.fixture(scope="module")
 def sydney() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("sydney", SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script(SCRIPT)
 
 
 def test_the_curves_tell_what_the_text_says(sydney: ModuleType) -> None:
