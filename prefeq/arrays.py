@@ -57,7 +57,7 @@ def _as_array(name: str, value: Any) -> npt.NDArray[Any]:
 
 def refuse(name: str, array: npt.NDArray[Any], bad: BoolArray, why: str) -> None:
     """Raise a `ProblemError` that names the first entry of `array` where `bad` is true."""
-    if not np.any(bad):
+    if not bad.any():
         return
     index = tuple(int(i) for i in np.argwhere(bad)[0])
     where = f"[{', '.join(map(str, index))}]" if index else ""

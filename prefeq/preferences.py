@@ -167,6 +167,8 @@ class Preferences:
 
     def check(self, bandit: Bandit) -> None:
         """Raise a `ProblemError` unless every present pair names two responses of `bandit`."""
+        if getattr(self, "_fits", None) is bandit:  # both are frozen: checked once is enough
+            return
         try:
             lead = np.broadcast_shapes(self.batch_shape, bandit.batch_shape)
         except ValueError:
@@ -187,6 +189,7 @@ class Preferences:
             wide = np.broadcast_to(index, on.shape)
             off = np.broadcast_to(self.present, on.shape) & ~on
             refuse(name, wide, off, "is off the support of the reference (ref_logp = -inf)")
+        object.__setattr__(self, "_fits", bandit)
 
     def reward_gap(self, bandit: Bandit) -> FloatArray:
         """Return Δr = r(w) − r(l), shape ``(..., P)`` (0 for absent pairs)."""
