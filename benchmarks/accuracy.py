@@ -1,11 +1,14 @@
-"""How accurate the three solvers are, on full-size random campaigns; `make campaign`.
+"""How accurate the solvers are, on full-size random campaigns; `make campaign`.
 
 Writes benchmarks/results/accuracy.json and the table in README.md; fails if a promise is broken:
 
 - RLHF against 50-digit mpmath, margins and gaps up to 800 nats, beta from 1e-6 to 1e6;
 - DPO by Newton against RLHF on connected Bradley-Terry problems, gaps up to 20 nats;
 - CPO's residual on random graphs with random margins, moderate and up to 800 nats;
-- CPO against Clarabel at tolerances of 1e-12, those that Clarabel itself calls inaccurate listed.
+- CPO against Clarabel at tolerances of 1e-12, those that Clarabel itself calls inaccurate listed;
+- the penalty's fold and its local maximum against 50 digits, up to 800 nats.
+
+`python benchmarks/accuracy.py NAME ...` runs the named campaigns and keeps the others' numbers.
 """
 
 from __future__ import annotations
@@ -14,7 +17,7 @@ import json
 import platform
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -98,6 +101,76 @@ def cpo_problems(count: int, nats: float, seed: int) -> Iterator[Problem]:
         yield pq.Bandit(beta * tilt, ref, beta), pq.Preferences(pairs[:, 0], pairs[:, 1]), margin
 
 
+def penalty_problems(count: int, seed: int = 6) -> Iterator[tuple[pq.Bandit, pq.Preferences]]:
+    """Yield problems some net degree of which is not zero, of up to 800 nats and more."""
+    rng = np.random.default_rng(seed)
+    while count:
+        k, p, beta = int(rng.integers(2, 7)), int(rng.integers(1, 7)), 10 ** rng.uniform(-6, 6)
+        ref, tilt = (rng.normal(size=k) * 10 ** rng.uniform(-1, 2.5) for _ in range(2))
+        winner = rng.integers(k, size=p)
+        loser = (winner + rng.integers(1, k, size=p)) % k
+        pairs = pq.Preferences(winner, loser, mass=10 ** rng.uniform(-2, 2, size=p))
+        bandit = pq.Bandit(beta * tilt, ref, beta)
+        if np.any(pq.solvers.net_degree(bandit, pairs)):
+            count -= 1
+            yield bandit, pairs
+
+
+def penalty_error(
+    bandit: pq.Bandit,
+    pairs: pq.Preferences,
+    found: FloatArray,
+    log_gamma: float,
+    *,
+    fold: bool = False,
+) -> tuple[float, float]:
+    """Return the errors of log pi and of log gamma against 50 digits, by Newton from `found`.
+
+    On the raw system log p − log p* − gamma a/p = kappa, Σ p = 1; at the fold gamma is an unknown
+    too, and Σ p/(1 + gamma a/p) = 0, times the 1 + gamma a/p next to 0.
+    """
+    deep = max(0.0, -float(found.min()), -log_gamma)
+    with mpmath.workdps(80 + int(2 * deep / 2.3)):
+        k, mpf, degree = bandit.K, mpmath.mpf, [mpmath.mpf(0)] * bandit.K
+        for w, lo, m in zip(pairs.winner, pairs.loser, pairs.mass, strict=True):
+            degree[w], degree[lo] = degree[w] + mpf(float(m)), degree[lo] - mpf(float(m))
+        a = [d / mpf(bandit.beta) for d in degree]
+        rows = zip(bandit.ref_logp, bandit.reward, strict=True)
+        best = [mpf(float(p)) + mpf(float(r)) / mpf(bandit.beta) for p, r in rows]  # up to kappa
+        x, end, kappa = [mpf(float(v)) for v in found], mpf(log_gamma), None
+        for _ in range(100):
+            p = [mpmath.exp(v) for v in x]
+            pull = [mpmath.exp(end - v) * c for v, c in zip(x, a, strict=True)]
+            gap = [v - b - c for v, b, c in zip(x, best, pull, strict=True)]
+            kappa = gap[int(np.argmax(degree))] if kappa is None else kappa
+            j = min(range(k), key=lambda i: abs(1 + pull[i]))
+            flat = [p[i] / (1 + pull[i]) if i != j else mpf(0) for i in range(k)]
+            rest, stiff, slope = mpmath.fsum(flat), 1 + pull[j], mpmath.eye(k + 2)
+            force = [*(g - kappa for g in gap), mpmath.fsum(p) - 1, mpf(0)]
+            slope[k, k] = 0
+            for i in range(k):
+                slope[i, i], slope[i, k], slope[i, k + 1] = 1 + pull[i], -1, -pull[i]
+                slope[k, i] = p[i]
+            if fold:
+                bend = [f / (1 + c) * stiff for f, c in zip(flat, pull, strict=True)]
+                turn = [b * (1 + 2 * c) for b, c in zip(bend, pull, strict=True)]
+                turn[j], force[k + 1] = p[j] - pull[j] * rest, p[j] + stiff * rest
+                for i in range(k):
+                    slope[k + 1, i] = turn[i]
+                lift = mpmath.fsum(b * c for b, c in zip(bend, pull, strict=True))
+                slope[k + 1, k + 1] = pull[j] * rest - lift
+            step = mpmath.lu_solve(slope, mpmath.matrix(force))
+            x, kappa, end = (
+                [v - step[i] for i, v in enumerate(x)],
+                kappa - step[k],
+                end - step[k + 1],
+            )
+            if max(abs(s) for s in step) < mpf(10) ** -50:
+                errors = [abs(v - mpf(float(f))) for v, f in zip(x, found, strict=True)]
+                return float(max(errors)), float(abs(end - mpf(log_gamma)))
+    raise AssertionError("the oracle itself did not converge")
+
+
 def measure_rlhf(count: int = 5000) -> dict[str, Any]:
     errors = [rlhf_error(b) for b in progress(list(rlhf_problems(count)), "rlhf")]
     return {"problems": count, "worst_error": max(errors), "promise": 1e-12}
@@ -161,9 +234,37 @@ def measure_clarabel(count: int = 500) -> dict[str, Any]:
     }
 
 
+def measure_penalty(count: int = 1000) -> dict[str, Any]:
+    """Measure the fold of every problem, and the local maximum short of it where γ is a float."""
+    folds, errors, residuals, answered = [0.0], [0.0], [0.0], 0
+    for i, (bandit, pairs) in enumerate(progress(list(penalty_problems(count)), "penalty")):
+        branch = pq.solvers.penalty_branch(bandit, pairs, points=2)
+        log_fold = branch.log_fold_gamma
+        nats = max(1.0, abs(log_fold), -float(np.min([branch.fold_logp, branch.logp[0]])))
+        folds.append(penalty_error(bandit, pairs, branch.fold_logp, log_fold, fold=True)[1] / nats)
+        gamma = branch.fold_gamma * (1e-6, 0.3, 0.9, 0.99)[i % 4]
+        if gamma > 1e-300:
+            found = pq.solve_penalty(bandit, pairs, gamma)
+            answered += found.status is pq.Status.UNBOUNDED and found.logp is not None
+            error, _ = penalty_error(bandit, pairs, found.logp, float(np.log(gamma)))
+            errors.append(error / nats)
+            residuals.append(found.residual)
+    return {
+        "problems": count,
+        "local_maxima": len(errors) - 1,
+        "not_answered": len(errors) - 1 - answered,
+        "worst_error": max(errors),
+        "worst_fold_error": max(folds),
+        "promise": 1e-12,
+        "worst_residual": max(residuals),
+    }
+
+
 def table(result: dict[str, Any]) -> str:
     """Return the results as the rows of the README."""
-    rlhf, dpo, conic = (result[name] for name in ("rlhf", "dpo", "cpo_against_clarabel"))
+    rlhf, dpo, conic, penalty = (
+        result[name] for name in ("rlhf", "dpo", "cpo_against_clarabel", "penalty")
+    )
     rows = [
         (
             "RLHF, error of log π against 50 digits, relative to max(1, \\|log π\\|)",
@@ -174,6 +275,12 @@ def table(result: dict[str, Any]) -> str:
         ("CPO, residual, margins of a few nats", result["cpo_moderate"], "worst_residual"),
         ("CPO, residual, margins of 800 nats", result["cpo_800_nats"], "worst_residual"),
         ("CPO, difference in π to Clarabel at 1e-12", conic, "worst_difference_in_pi"),
+        (
+            "Penalty, log γ of the fold against 50 digits, relative to max(1, nats)",
+            penalty,
+            "worst_fold_error",
+        ),
+        ("Penalty, log π of the local maximum, relative to max(1, nats)", penalty, "worst_error"),
     ]
     lines = ["| campaign | problems | worst | promised |", "|---|---:|---:|---:|"]
     lines += [
@@ -189,17 +296,23 @@ def table(result: dict[str, Any]) -> str:
     return "\n".join([*lines, "", note])
 
 
-def main() -> int:
-    result = {
-        "rlhf": measure_rlhf(),
-        "dpo": measure_dpo(),
-        "cpo_moderate": measure_cpo(2000, 3.0, 3),
-        "cpo_800_nats": measure_cpo(2000, 800.0, 4),
-        "cpo_against_clarabel": measure_clarabel(),
-        "versions": {
-            "python": platform.python_version(),
-            **{name: version(name) for name in ("numpy", "scipy", "cvxpy", "clarabel")},
-        },
+CAMPAIGNS: dict[str, Callable[[], dict[str, Any]]] = {
+    "rlhf": measure_rlhf,
+    "dpo": measure_dpo,
+    "cpo_moderate": lambda: measure_cpo(2000, 3.0, 3),
+    "cpo_800_nats": lambda: measure_cpo(2000, 800.0, 4),
+    "cpo_against_clarabel": measure_clarabel,
+    "penalty": measure_penalty,
+}
+
+
+def main(names: list[str]) -> int:
+    kept = json.loads(RESULT.read_text("utf-8")) if names else {}
+    fresh = {name: CAMPAIGNS[name]() for name in names or CAMPAIGNS}
+    result = {name: fresh.get(name) or kept[name] for name in CAMPAIGNS}
+    result["versions"] = {
+        "python": platform.python_version(),
+        **{name: version(name) for name in ("numpy", "scipy", "cvxpy", "clarabel")},
     }
     part = RESULT.with_suffix(".part")
     part.write_text(json.dumps(result, indent=2) + "\n")
@@ -223,9 +336,12 @@ def keeps_its_promises(result: dict[str, Any]) -> bool:
             ),
             result["cpo_against_clarabel"]["worst_difference_in_pi"]
             <= result["cpo_against_clarabel"]["promise"],
+            result["penalty"]["worst_error"] <= result["penalty"]["promise"],
+            result["penalty"]["worst_fold_error"] <= result["penalty"]["promise"],
+            result["penalty"]["not_answered"] == 0,
         ]
     )
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

@@ -18,6 +18,7 @@ from typing import Any
 
 from prefeq import _elementary as elementary
 from prefeq._namespace import LN2, Array, answer, quiet, real, require, require_positive, scalar
+from prefeq._penalty import penalty_critical_gamma, penalty_fold, penalty_margin
 from prefeq.errors import ProblemError
 
 __all__ = [
@@ -34,6 +35,10 @@ __all__ = [
     "margin_lower_bound",
     "misaligned_share_bound",
     "optimal_margin",
+    "penalty_critical_gamma",
+    "penalty_fold",
+    "penalty_margin",
+    "price_of_alignment",
     "relative_margin",
     "sigmoid",
     "softplus",
@@ -353,6 +358,30 @@ def hinge_gap(margin: Array, ref_margin: Array, beta: Array) -> Array:
     require_positive(xp, beta=beta)
     distance = answer(xp, "relative margin", xp.abs(ref_margin - margin))
     return answer(xp, "hinge gap", xp.log1p(xp.exp(-beta * distance)) / beta)
+
+
+@quiet
+def price_of_alignment(optimal_margin: Array, beta: Array) -> Array:
+    """Return what alignment costs in J: J(π*) − J(π_CPO) for two responses and δ ≥ 0.
+
+    β log cosh(δ*/2) where δ* < 0, as CPO then answers (½, ½); 0 where the RLHF optimum is aligned
+    by itself. About β|δ*|/2 − β ln 2 far out and βδ*²/8 near zero, each without cancellation.
+
+    Parameters
+    ----------
+    optimal_margin, beta
+        δ* in nats (see `optimal_margin`) and β > 0.
+
+    >>> float(price_of_alignment(-2.0, 1.0)), float(price_of_alignment(2.0, 1.0))
+    (0.4337808304830272, 0.0)
+    """
+    xp, star, beta = real(optimal_margin=optimal_margin, beta=beta)
+    require_positive(xp, beta=beta)
+    half = -xp.minimum(star, xp.zeros_like(star)) / 2
+    near = xp.minimum(half, xp.ones_like(half))
+    small = xp.log1p(2 * xp.sinh(near / 2) ** 2)
+    large = half - LN2 + xp.log1p(xp.exp(-2 * half))
+    return answer(xp, "price of alignment", beta * xp.where(half < 1, small, large))
 
 
 def _exit(ref_margin: Array, beta: Array, target: Array | None, mass: Array) -> tuple[Any, ...]:

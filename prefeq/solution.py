@@ -53,7 +53,12 @@ _HELP = {
         "No policy meets the margins: those along `cycle` sum above zero. Lower the margin of "
         "one of its pairs, or give one pair of the cycle zero mass."
     ),
-    Status.UNBOUNDED: "The objective rises without bound: it has no maximiser at all.",
+    Status.UNBOUNDED: (
+        "The penalty objective has no maximiser: the response in `component` loses more mass than "
+        "it wins, so the reward for margins grows for ever as its probability goes to zero, along "
+        "`direction`. `logp` is the local maximum that starts at the RLHF policy, None beyond its "
+        "fold (penalty_branch says where that is). For margins with a guarantee call solve_cpo."
+    ),
     Status.ITERATION_LIMIT: (
         "Stopped short of the tolerance: `residual` says how far from optimal `logp` is. With "
         "method='gradient-descent' raise `max_steps` (or use 'newton'); with 'conic' use 'auto'."
@@ -85,7 +90,7 @@ class Solution:
     ----------
     logp
         log π in nats, ``(..., K)``. None where there is none (a single DPO problem that diverges,
-        infeasible margins); in a batch such a row is all -inf.
+        infeasible margins, a penalty beyond its fold); in a batch such a row is all -inf.
     value
         J(π) = E_π[r] − β KL(π‖π_ref), in reward units (None, or -inf in a batch, without a policy).
     status
@@ -101,7 +106,8 @@ class Solution:
         DPO: the value of the loss (its infimum when it diverges).
     direction, component
         Diverging DPO: the direction of gradient descent in log-odds space, ``(..., K)``, and the
-        responses of the component that proves the divergence.
+        responses of the component that proves the divergence. Unbounded penalty: a direction in
+        log-odds space along which the objective rises without bound, and the response it sinks.
     dimension
         DPO: the dimension of the set of minimisers.
     cycle
@@ -133,17 +139,17 @@ class Solution:
         """Return δ = log π(w) − log π(l) of each pair, ``(..., P)``, in nats; 0 for absent pairs.
 
         For a diverging DPO the limits along gradient descent: ±inf where `direction` moves, the
-        finite limit inside a strongly connected component. -inf in the rows of a batch whose
-        margins were infeasible: no policy exists there.
+        finite limit inside a strongly connected component. -inf in the rows of a batch without a
+        policy (infeasible margins, a penalty beyond its fold).
 
         Raises
         ------
         ProblemError
-            If a single problem was infeasible, so that no policy exists, or if a pair joins two
-            parts of a diverging problem that the direction ties: it does not settle that limit.
+            If a single problem has no policy, or if a pair joins two parts of a diverging problem
+            that the direction ties: it does not settle that limit.
         """
         if self.limit is None:
-            if self.status is Status.INFEASIBLE:
+            if self.logp is None:
                 raise ProblemError(f"no policy exists: {self.status.help}")
             missing = np.all(np.isneginf(self.logp), axis=-1, keepdims=True)
             return np.where(missing, -np.inf, preferences.margin_of(self.logp))

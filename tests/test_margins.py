@@ -209,6 +209,14 @@ def test_hinge_gap(make):
     require_close(floats(got), want, bound)
 
 
+def test_price_of_alignment(make):
+    star, beta = grid((*NATS, -2.0, -1.9999, -1e-5), BETAS)
+    rows = list(zip(M(star), M(beta), strict=True))
+    want = [b * mp.log(mp.cosh(d / 2)) if d < 0 else mp.mpf(0) for d, b in rows]
+    got = margins.price_of_alignment(make(star), make(beta))
+    require_close(floats(got), want, [8 * EPS * abs(w) for w in want])
+
+
 @pytest.mark.parametrize("mean", [0.0, 1e-300, 0.01, 0.5, 3.0, 1e4])
 @pytest.mark.parametrize("beta", BETAS)
 def test_misaligned_share_bound(make, mean, beta):
@@ -419,9 +427,13 @@ CALLS = {
     "misaligned_share_bound": ("mean_loss", "target", "beta"),
     "hinge_gap": ("margin", "ref_margin", "beta"),
     "logit": ("prob",),
+    "price_of_alignment": ("optimal_margin", "beta"),
+    "penalty_critical_gamma": ("optimal_margin", "beta", "mass"),
+    "penalty_fold": ("optimal_margin", "beta", "mass"),
+    "penalty_margin": ("optimal_margin", "beta", "gamma", "mass"),
 }
 POSITIVE = ("beta", "mass", "step_size")
-NONNEGATIVE = ("loss", "mean_loss")
+NONNEGATIVE = ("loss", "mean_loss", "gamma")
 
 
 def test_every_public_function_is_listed():
@@ -489,6 +501,8 @@ def test_infinite_margins_give_the_limit_or_a_complaint():
     assert margins.hinge_gap(inf, 0.0, 1.0) == 0
     assert margins.margin_lower_bound(inf, 0.0, 1.0) == -inf
     assert margins.misaligned_share_bound(0.0, -inf, 1.0) == 1
+    assert margins.price_of_alignment(-inf, 1.0) == inf
+    assert margins.price_of_alignment(inf, 1.0) == 0
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,7 @@ def test_every_status_says_what_to_do() -> None:
         assert status.help.endswith(".")
     assert "solve_cpo" in pq.Status.DIVERGES.help
     assert "Lower the margin" in pq.Status.INFEASIBLE.help
+    assert "solve_cpo" in pq.Status.UNBOUNDED.help
 
 
 def test_solutions_are_frozen() -> None:
