@@ -8,6 +8,7 @@ from importlib.resources import files
 from typing import Any
 
 from prefeq.bandit import Bandit
+from prefeq.errors import ProblemError
 
 _TYPES: dict[str, Callable[[str], Any]] = {"ref_logp": float, "reward": float, "tokens": int}
 
@@ -43,7 +44,7 @@ def capitals_table() -> dict[str, list[Any]]:
     return {name: [_TYPES.get(name, str)(row[name]) for row in rows] for name in rows[0]}
 
 
-def load_capitals(beta: Any = 1.0) -> Bandit:
+def load_capitals(beta: Any = 1.0, normalize: str = "sum") -> Bandit:
     """Return the capital-cities bandit: one prompt a country, six cities each.
 
     Reward 1 for the right answer and 0 for the others, so the true preference is verifiable; the
@@ -53,6 +54,9 @@ def load_capitals(beta: Any = 1.0) -> Bandit:
     ----------
     beta
         KL strength β > 0, a scalar or one per prompt.
+    normalize
+        "sum": log π_ref of a response is the sum over its tokens, as DPO has it. "mean": that sum
+        divided by the number of tokens, as some trainers have it; another reference.
 
     Returns
     -------
@@ -62,7 +66,7 @@ def load_capitals(beta: Any = 1.0) -> Bandit:
     Raises
     ------
     ProblemError
-        β that is not positive and finite.
+        β that is not positive and finite, or another way to normalize.
 
     Examples
     --------
@@ -78,4 +82,11 @@ def load_capitals(beta: Any = 1.0) -> Bandit:
     >>> round(ref_margin, 2), round(-1 / ref_margin, 3)
     (-7.87, 0.127)
     """
-    return Bandit.from_table(capitals_table(), beta=beta)
+    if normalize not in ("sum", "mean"):
+        raise ProblemError(f"normalize = {normalize!r}: choose 'sum' or 'mean'")
+    table = capitals_table()
+    if normalize == "mean":
+        table["ref_logp"] = [
+            logp / tokens for logp, tokens in zip(table["ref_logp"], table["tokens"], strict=True)
+        ]
+    return Bandit.from_table(table, beta=beta)

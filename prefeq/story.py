@@ -12,6 +12,7 @@ from prefeq import margins, text
 from prefeq.bandit import Bandit
 from prefeq.capitals import capitals_table, load_capitals
 from prefeq.errors import ProblemError
+from prefeq.intervals import wilson, wilson_clustered
 from prefeq.preferences import Preferences
 from prefeq.solution import Solution
 from prefeq.solvers import solve_cpo, solve_dpo, solve_rlhf
@@ -19,38 +20,62 @@ from prefeq.solvers import solve_cpo, solve_dpo, solve_rlhf
 BETAS = (0.05, 0.1, 0.2, 0.5, 1.0)
 
 
-def violation_rates(betas: tuple[float, ...] = BETAS) -> list[dict[str, Any]]:
+def violation_rates(
+    betas: tuple[float, ...] = BETAS, normalize: str = "sum", level: float = 0.95
+) -> list[dict[str, Any]]:
     """Count, for each β, the capitals' pairs that violate Assumption 3.1, and what RLHF answers.
 
     A pair (capital, other city) violates δ_ref > −Δr/β (arXiv:2605.20834) with Δr = 1.
 
+    Parameters
+    ----------
+    betas
+        KL strengths.
+    normalize
+        "sum": log-probs of responses are sums over their tokens, as DPO has them; "mean": divided
+        by the number of tokens, as the released training code has them.
+    level
+        Confidence level of the intervals.
+
     Returns
     -------
     list of dict
-        ``beta``, ``pairs``, ``violated``, ``rate``, ``prompts``, ``wrong_answers``: the prompts
-        whose RLHF optimum does not put the capital strictly first.
+        ``beta``, ``pairs``, ``violated``, ``rate``, ``interval`` (Wilson's), ``by_prompt`` (the
+        same with prompts for the sampled units), ``prompts``, ``wrong_answers``: the prompts whose
+        RLHF optimum does not put the capital strictly first.
+
+    Raises
+    ------
+    ProblemError
+        Another way to normalize, a β that is not positive, a level outside (0, 1).
 
     Examples
     --------
-    >>> violation_rates((0.1,))[0]["pairs"]
-    720
+    >>> by_sum, by_mean = (violation_rates((0.1,), way)[0] for way in ("sum", "mean"))
+    >>> by_sum["violated"], by_mean["violated"], by_sum["pairs"]
+    (6, 0, 720)
+    >>> [round(end, 4) for end in by_sum["interval"]]
+    [0.0038, 0.0181]
     """
     rows = []
     for beta in betas:
-        bandit = load_capitals(beta)
+        bandit = load_capitals(beta, normalize)
         pairs = Preferences.bradley_terry(bandit)
         ref_margin, gap = pairs.ref_margin(bandit), pairs.reward_gap(bandit)
         holds = np.asarray(margins.assumption_holds(ref_margin, gap, beta))
-        violated = pairs.present & ~holds
+        violated = np.sum(pairs.present & ~holds, axis=-1)
+        present = np.sum(pairs.present, axis=-1)
         optimum = solve_rlhf(bandit).logp
         wrong = np.max(optimum[:, 1:], axis=-1) >= optimum[:, 0]
-        count, bad = int(np.sum(pairs.present)), int(np.sum(violated))
+        count, bad = int(np.sum(present)), int(np.sum(violated))
         rows.append(
             {
                 "beta": beta,
                 "pairs": count,
                 "violated": bad,
                 "rate": bad / count,
+                "interval": wilson(bad, count, level),
+                "by_prompt": wilson_clustered(violated.tolist(), present.tolist(), level),
                 "prompts": len(bandit),
                 "wrong_answers": int(np.sum(wrong)),
             }
@@ -76,7 +101,8 @@ class Story:
     ``learned`` is the step of gradient descent on ordered pairs by which every pair's loss is below
     ln 2, so that the accuracy that trainers log is 1; ``escaped`` the step by which no pair is left
     in U = {δ_ref < δ < 0}, None if that takes more than ``steps``; ``between`` the share of pairs
-    that still prefer the wrong city at ``learned``.
+    that still prefer the wrong city at ``learned``. ``rates`` counts violations by sums over
+    tokens, ``mean_rates`` by means.
     """
 
     prompt: str
@@ -89,6 +115,7 @@ class Story:
     between: float
     steps: int
     rates: tuple[dict[str, Any], ...]
+    mean_rates: tuple[dict[str, Any], ...]
 
     def __repr__(self) -> str:
         lines = [
@@ -99,12 +126,13 @@ class Story:
             [
                 f"{r['beta']:g}",
                 f"{r['violated']} of {r['pairs']}",
-                f"{100 * r['rate']:.1f} %",
+                f"{100 * r['interval'].low:.1f} to {100 * r['interval'].high:.1f} %",
+                f"{mean['violated']}",
                 f"{r['wrong_answers']} of {r['prompts']}",
             ]
-            for r in self.rates
+            for r, mean in zip(self.rates, self.mean_rates, strict=True)
         ]
-        header = ["beta", "pairs that violate A 3.1", "rate", "RLHF optimum not the capital"]
+        header = ["beta", "violate A 3.1", "95 % interval", "by token mean", "RLHF answers wrongly"]
         lines += [*text.align(header, rows), ""]
         lines += [
             f"{self.prompt}  beta = {self.beta:g}; margin of {self.capital} over {self.rival}"
@@ -176,6 +204,7 @@ def capitals_story(country: str = "Australia", beta: float = 0.5, steps: int = 5
         between,
         steps,
         tuple(violation_rates()),
+        tuple(violation_rates(normalize="mean")),
     )
 
 
