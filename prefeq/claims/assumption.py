@@ -12,7 +12,7 @@ from prefeq.claims import formulas, gallery, lemmas, recheck, samples, ties
 from prefeq.claims.ball import digits
 from prefeq.claims.evidence import Evidence
 from prefeq.claims.registry import Claim, Reading, register
-from prefeq.claims.symbolic import positive, prove_positive, prove_zero, real
+from prefeq.claims.symbolic import as_written, positive, prove_equal, prove_positive, real
 
 
 def _identity() -> Iterator[Evidence]:
@@ -30,10 +30,9 @@ def _threshold() -> Iterator[Evidence]:
     star = formulas.rlhf_margin(delta_ref, gap, beta)
     critical = formulas.critical_gap(delta_ref, beta)
     above = gap - critical
-    yield prove_zero("critical-gap", "beta delta* = gap - critical gap", beta * star - above)
-    yield prove_zero(
-        "threshold", "delta* = delta_ref - (-gap/beta)", star - (delta_ref - (-gap / beta))
-    )
+    yield prove_equal("critical-gap", "beta delta* = gap - critical gap", (beta * star, above))
+    below = as_written(lambda: delta_ref - (-gap / beta))
+    yield prove_equal("threshold", "delta* = delta_ref - (-gap/beta)", (star, below))
     yield prove_positive("same-sign", "delta* and beta delta* have one sign", 1 / beta, beta)
     yield from (ties.rlhf_margin(), ties.critical_gap(), ties.assumption())
 
@@ -44,16 +43,16 @@ def _labels() -> Iterator[Evidence]:
     q = 1 / (1 + sp.exp(-gap))
     critical = 1 / (1 + sp.exp(beta * delta_ref))
     odds = sp.exp(gap) - sp.exp(-beta * delta_ref)
-    yield prove_zero(
+    yield prove_equal(
         "label-odds",
         "q - q_crit = (odds - critical odds)/((1 + odds)(1 + critical odds))",
-        q - critical - odds / ((1 + sp.exp(gap)) * (1 + sp.exp(-beta * delta_ref))),
+        (q - critical, odds / ((1 + sp.exp(gap)) * (1 + sp.exp(-beta * delta_ref)))),
     )
     rise = sp.exp(formulas.critical_gap(delta_ref, beta)) * (sp.exp(excess) - 1)
-    yield prove_zero(
+    yield prove_equal(
         "label-excess",
         "odds - critical odds = critical odds (e^excess - 1), excess = gap - critical gap",
-        odds.subs(gap, excess - beta * delta_ref) - rise,
+        (odds.subs(gap, excess - beta * delta_ref), rise),
     )
     yield prove_positive("label-rise", "e^t is increasing", sp.diff(sp.exp(gap), gap))
     yield from (ties.assumption(), ties.critical_label_prob())

@@ -33,6 +33,9 @@ class _Ball:
     def log1p(self, z: Any) -> Any:
         return arb(z).log1p()
 
+    def larger(self, a: Any, b: Any) -> Any:
+        return arb(a).max(arb(b))
+
 
 BALL = _Ball()
 
@@ -90,9 +93,13 @@ def strictly_positive(
     kind: str = "ball",
     data: dict[str, Any] | None = None,
 ) -> Evidence:
-    """Decide ``value() > 0``; `holds`, `fails` (zero or negative) or `undecided`."""
-    decided, bits = sign(value)
-    found = {"difference": digits(value), "bits": bits}
+    """Decide ``value() > 0``; `holds`, `fails` (zero or negative) or `undecided`.
+
+    Give the number as an ``expression`` over the other inputs in ``data["inputs"]``, for a re-check
+    to evaluate anew.
+    """
+    decided, _ = sign(value)
+    found = {"inequalities": ["difference > 0"], "difference": digits(value)}
     answer = None if decided is None else decided > 0
     return Evidence(kind, summary, outcome_of(answer), step, {**(data or {}), **found})
 

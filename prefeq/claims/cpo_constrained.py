@@ -1,4 +1,7 @@
-"""`cpo-constrained`: the hard-constrained program max J(π) subject to δ ≥ m aligns provably."""
+"""`cpo-constrained`: the hard-constrained program max J(π) subject to δ ≥ m aligns provably.
+
+What alignment costs is in `alignment_price`.
+"""
 
 from __future__ import annotations
 
@@ -11,17 +14,17 @@ import numpy as np
 from prefeq import bandit as bandits
 from prefeq import errors, preferences, solution, solvers
 from prefeq.claims import (
+    alignment_price,
     cpo_lemmas,
     cpo_theorems,
-    formulas,
     gallery,
     lemmas,
     recheck,
     samples,
     ties,
 )
-from prefeq.claims.ball import ball, digits
-from prefeq.claims.evidence import Evidence, outcome_of
+from prefeq.claims.contradiction import counterexample
+from prefeq.claims.evidence import Evidence
 from prefeq.claims.implication import Equivalence
 from prefeq.claims.instance import Instance, build
 from prefeq.claims.registry import Claim, Part, Reading, register
@@ -113,28 +116,25 @@ def _strict_alignment(part: Part) -> Iterator[Evidence]:
 
 def _zero_margin() -> Iterator[Evidence]:
     """A violated pair ends at δ = 0 exactly."""
-    star = VIOLATED.sign_of_optimal_margin(0)
+    star = gallery.assumption(VIOLATED)
+    below = None if star.answer is None else not star.answer
     data: dict[str, Any] = {
         "instance": VIOLATED.to_data(),
-        "rlhf_margin": digits(
-            lambda: formulas.rlhf_margin(
-                VIOLATED.delta_ref(0), ball(VIOLATED.gap(0)), ball(VIOLATED.beta)
-            )
-        ),
-        "cpo_margin": 0,
+        "inputs": {"margins": [0]},
+        **star.numbers,
+        "cpo_margin": [0],
     }
-    yield Evidence(
-        "counterexample",
-        f"delta* = {data['rlhf_margin']:.4f} < 0, so CPO(0) ends at delta = max(delta*, 0) = 0",
-        outcome_of(None if star is None else star < 0),
-        data=data,
+    yield counterexample(
+        f"delta* = {data['rlhf_margin'][0]:.4f} < 0, so CPO(0) ends at delta = max(delta*, 0) = 0",
+        data,
+        {"rlhf_margin[0] < 0": below, "cpo_margin[0] == 0": below},
     )
     yield from cpo_lemmas.two_responses()
 
     def comparisons() -> Iterator[recheck.Comparison]:
         bandit, prefs = build(data["instance"])
         rlhf, cpo = solvers.solve_rlhf(bandit), solvers.solve_cpo(bandit, prefs, margin=0.0)
-        yield "delta*", recheck.close(rlhf.margin(prefs)[0], data["rlhf_margin"])
+        yield "delta*", recheck.close(rlhf.margin(prefs), data["rlhf_margin"])
         yield "delta = 0", recheck.close(cpo.margin(prefs)[0], 0.0)
         yield "policy (1/2, 1/2)", recheck.close(np.exp(cpo.logp), [0.5, 0.5])
 
@@ -231,6 +231,7 @@ register(
                 partial(_rlhf, "only-if"),
                 "only-if",
                 ("linear-constraint", "margin-identity"),
+                corrects="rlhf-strict (only-if)",
             ),
             Reading(
                 "rlhf-strict",
@@ -268,6 +269,7 @@ register(
                 partial(_strict_alignment, "if"),
                 "if",
                 ("linear-constraint", "feasible-iff-no-positive-cycle", "aligned"),
+                corrects="strict-alignment-zero-margin",
             ),
             Reading(
                 "strict-alignment",
@@ -284,6 +286,7 @@ register(
                 _zero_margin,
                 lemmas=("two-responses",),
             ),
+            *alignment_price.READINGS,
         ),
     )
 )

@@ -13,11 +13,12 @@ import sympy as sp
 from prefeq.claims import exact_graphs
 from prefeq.claims.evidence import Evidence, outcome_of
 from prefeq.claims.symbolic import (
+    as_written,
     positive,
+    prove_equal,
     prove_independent,
     prove_limit,
     prove_positive,
-    prove_zero,
     real,
 )
 
@@ -57,27 +58,30 @@ def stationarity() -> list[Evidence]:
     term, prob, p, reward, beta = _term()
     push, c, logz = real("s c logZ")
     optimal = p + reward / beta - logz
-    slope = sp.expand_log(sp.diff(term, prob).subs(prob, sp.exp(optimal + push - c)))
+    there = {sp.log(prob): optimal + push - c}
+    diff = sp.diff(term, prob)
+    slope = as_written(lambda: diff.xreplace(there) + beta * push)
     f, target = real("f target")
+    pull = sp.diff((f - target) ** 2 / 2, f)
     step = "same-conditions"
     return [
         prove_independent(
             step,
             "dJ/dpi + beta s is the same at every response: free of p, r, s",
-            slope + beta * push,
+            slope,
             p,
             reward,
             push,
         ),
-        prove_zero(
+        prove_equal(
             step,
             "d/df (f - log pi*)^2/2 = s at f = log pi* + s",
-            (sp.diff((f - target) ** 2 / 2, f) - push).subs(f, target + push),
+            (as_written(lambda: pull.xreplace({f: target + push})), push),
         ),
-        prove_zero(
+        prove_equal(
             "constant-cancels",
             "f(w) - f(l) does not see the constant: same slack",
-            ((target - c) - (push - c)) - (target - push),
+            (as_written(lambda: (target - c) - (push - c)), target - push),
         ),
     ]
 
@@ -93,10 +97,10 @@ def two_responses() -> list[Evidence]:
     claimed = beta * win * (1 - win) * (delta_ref + gap / beta - delta)
     slope = beta * win * (1 - win) * short
     return [
-        prove_zero(
+        prove_equal(
             "two-responses",
             "dJ/ddelta = beta pi(w) pi(l) (delta* - delta)",
-            sp.diff(objective, delta) - claimed,
+            (sp.diff(objective, delta), claimed),
         ),
         prove_positive(
             "two-responses", "> 0 below delta*: J rises to delta* and falls beyond it", slope
@@ -143,8 +147,9 @@ def feasibility() -> Evidence:
     walk into each response is a path, and the lengths of those meet every margin (Bellman-Ford).
     """
     count, good = 0, True
-    for size in (2, 3):
-        for edges in margined_digraphs(size, (-1, 0, 1)):
+    margins, largest_size = (-1, 0, 1), 3
+    for size in range(2, largest_size + 1):
+        for edges in margined_digraphs(size, margins):
             largest = largest_cycle(size, edges)
             good &= feasible(size, edges) == (largest is None or largest <= 0)
             count += 1
@@ -155,5 +160,5 @@ def feasibility() -> Evidence:
         f"checked on all {count} graphs with margins -1, 0, 1 up to K=3",
         outcome_of(good),
         "feasible-iff-no-positive-cycle",
-        {"count": count},
+        {"inputs": {"largest_K": largest_size, "margins": list(margins)}, "count": count},
     )

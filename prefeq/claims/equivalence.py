@@ -12,7 +12,16 @@ import numpy as np
 
 from prefeq import bandit as bandits
 from prefeq import preferences, solvers
-from prefeq.claims import exact_graphs, formulas, gallery, lemmas, recheck, samples, ties
+from prefeq.claims import (
+    component_means,
+    exact_graphs,
+    formulas,
+    gallery,
+    lemmas,
+    recheck,
+    samples,
+    ties,
+)
 from prefeq.claims.ball import BALL, strictly_positive
 from prefeq.claims.evidence import Evidence
 from prefeq.claims.implication import Equivalence
@@ -37,7 +46,15 @@ def _ordered_if() -> Iterator[Evidence]:
     yield strictly_positive(
         "one pair with gap = beta = 1, delta_ref = 0: L(1) - L(2) > 0, and RLHF is at delta = 1",
         lambda: formulas.pair_loss(BALL, 1, 0, 1) - formulas.pair_loss(BALL, 2, 0, 1),
-        data={"inputs": {"delta": [1, 2], "delta_ref": 0, "beta": 1}},
+        data={
+            "inputs": {
+                "expression": "softplus(-beta*(delta[0] - delta_ref))"
+                " - softplus(-beta*(delta[1] - delta_ref))",
+                "delta": [1, 2],
+                "delta_ref": 0,
+                "beta": 1,
+            }
+        },
     )
     yield from (ties.rlhf_margin(), ties.assumption(), ties.pair_gradient(), ties.pair_loss())
 
@@ -177,12 +194,15 @@ def _pair(
     proof: tuple[tuple[str, ...], tuple[str, ...]] = ((), ()),
     lemmas: tuple[tuple[str, ...], tuple[str, ...]] = ((), ()),
     never: tuple[tuple[str, ...], tuple[str, ...]] = ((), ()),
+    corrects: tuple[str | tuple[()], str | tuple[()]] = ((), ()),
 ) -> tuple[Reading, Reading]:
     """Make the readings "condition => conclusion" and its converse; tuples are (if, only-if)."""
     forward, converse = f"{condition} => {conclusion}", f"{conclusion} => {condition}"
     return (
-        Reading(name, forward, scope, checks[0], "if", proof[0], lemmas[0], never[0]),
-        Reading(name, converse, scope, checks[1], "only-if", proof[1], lemmas[1], never[1]),
+        Reading(name, forward, scope, checks[0], "if", proof[0], lemmas[0], never[0], corrects[0]),
+        Reading(
+            name, converse, scope, checks[1], "only-if", proof[1], lemmas[1], never[1], corrects[1]
+        ),
     )
 
 
@@ -225,6 +245,7 @@ register(
                 (_connected_if, _connected_only_if),
                 proof=((*_EDGE, "incidence-kernel", "normalisation"), ()),
                 lemmas=((), (*_EDGE, "incidence-kernel")),
+                corrects=("bradley-terry-connected (only-if)", ()),
             ),
             *_pair(
                 "bradley-terry-disconnected",
@@ -251,7 +272,9 @@ register(
                 "any K, beta > 0",
                 (partial(_constrained, "if"), partial(_constrained, "only-if")),
                 proof=((*_FEASIBLE, "gibbs-identity", "gibbs-inequality"), _FEASIBLE),
+                corrects=("ordered-pair (if)", "ordered-pair-with-cycles (only-if)"),
             ),
+            *component_means.READINGS,
         ),
     )
 )

@@ -35,8 +35,11 @@ class Evidence:
     step
         The step of the reading's argument that this is, if it is one.
     data
-        What a sceptic needs to redo it: strict JSON. Numbers under ``inputs`` are chosen by hand;
-        ``instance`` is one too. Everything else is computed.
+        What a sceptic needs to redo it: strict JSON. What stands under ``inputs`` is chosen by
+        hand, and so is the ``instance``; ``runs`` counts what was tried, from a seed if there is
+        one; ``inequalities`` are comparisons that together are a counterexample or a step;
+        ``tree`` is an enclosure's subdivision. Every other key is a computed number: an int, a
+        float of 15 digits, a rational such as ``"1/3"``, or a list of those.
 
     Examples
     --------

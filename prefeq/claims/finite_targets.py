@@ -18,7 +18,7 @@ from prefeq.claims import formulas, recheck
 from prefeq.claims.ball import BALL, ball, sign
 from prefeq.claims.evidence import Evidence
 from prefeq.claims.registry import PARTS, Part, Reading
-from prefeq.claims.symbolic import SYMPY, positive, prove_positive, prove_zero, real
+from prefeq.claims.symbolic import SYMPY, as_written, positive, prove_equal, prove_positive, real
 from prefeq.claims.tie import Columns, points, tie, tie_decision
 
 EPS = tuple(Fraction(eps, 100) for eps in (10, 1, 49))
@@ -29,8 +29,9 @@ DESCENT_STEPS = 300
 class Finite:
     """A loss with a finite target: its name, formulas, and the package's own loss.
 
-    `target` is (arithmetic, β) ↦ where x stops; `stops` proves that the flow stops there and not
-    before; `loss` fetches the package's loss when it is needed; `pace` is a step size for it;
+    `target` is (arithmetic, β) ↦ where x stops; `slope` is the derivative of `value`; `stops`
+    proves that the flow stops there and not before; `loss` fetches the package's loss when it is
+    needed; `pace` is a step size for it;
     `others` are the same loss with other parameters, tied to the package likewise; `setting`
     tells them apart.
     """
@@ -39,6 +40,7 @@ class Finite:
     threshold: str
     target: Callable[[Any, Any], Any]
     value: Callable[[Any, Any, Any], Any]
+    slope: Callable[[Any, Any, Any], Any]
     stops: Callable[[], Iterator[Evidence]]
     loss: Callable[[], losses.Loss]
     pace: float
@@ -52,17 +54,19 @@ class Finite:
         if part == "if":
             start = -tau - excess
             ends = "delta_ref = -tau - e ends at -e: below 0, above delta_ref"
-            yield prove_zero("ends-at-target", ends, start + tau + excess)
+            yield prove_equal("ends-at-target", ends, (as_written(lambda: start + tau), -excess))
             yield prove_positive(
                 "ends-in-U", "0 - (-e) > 0 and -e - delta_ref > 0", excess, -excess - start
             )
         else:
             delta_ref, end = -tau - excess, -excess
             back = "an end at -e < 0 comes from delta_ref = -tau - e"
-            yield prove_zero("comes-from-target", back, end - tau - delta_ref)
+            stop = as_written(lambda: delta_ref + tau)
+            yield prove_equal("comes-from-target", back, (end, stop))
             yield prove_positive("starts-below", "which is below -tau", -tau - delta_ref)
         for finite in (self, *self.others):
-            yield from (finite._tie_value(), finite._tie_end(), finite._tie_trap())
+            yield from (finite._tie_value(), finite.tie_slope())
+            yield from (finite._tie_end(), finite._tie_trap())
         yield recheck.rechecked(f"descending losses.{self.name} ends there", self._descents())
 
     def _tie_value(self) -> Evidence:
@@ -74,6 +78,16 @@ class Finite:
             scale=lambda value, p: (
                 (abs(value) + _size(self, p["beta"])) * (1 + abs(p["beta"] * p["x"]))
             ),
+        )
+
+    def tie_slope(self) -> Evidence:
+        """Tie the derivative in δ to the package's gradient."""
+        return tie(
+            f"the {self.name} slope agrees with its gradient{self.setting}",
+            lambda x, beta: self.slope(BALL, x, beta),
+            lambda x, beta: self.loss().gradient(x, 0.0, beta),
+            points("x", "beta"),
+            scale=lambda value, p: abs(value) + _slope_size(self, p["x"], p["beta"]),
         )
 
     def _tie_end(self) -> Evidence:
@@ -106,7 +120,10 @@ class Finite:
     def _descents(self) -> Iterator[recheck.Comparison]:
         """Descend the package's own gradient from references on either side of the threshold."""
         loss, beta = self.loss(), 0.5
-        with_target = float(self.target(BALL, ball(beta)).mid())
+        enclosed = self.target(BALL, ball(beta))
+        with_target = float(enclosed.mid())
+        if enclosed.is_exact():  # a flow that ends at 0 has left U
+            yield "no trap at the threshold", not loss.traps(-with_target, beta)
         for factor in (0.6, 2.5):
             delta_ref = delta = -factor * with_target
             for _ in range(DESCENT_STEPS):
@@ -121,16 +138,34 @@ def _size(finite: Finite, beta: float) -> float:
     return 1 / beta**2 if finite.name == "ipo" else 1.0
 
 
+def _slope_size(finite: Finite, x: float, beta: float) -> float:
+    """Return the size of a slope's cancelling terms."""
+    return abs(x) + 1 / beta if finite.name == "ipo" else beta
+
+
 def _near_threshold() -> Columns:
     at = points("z", "beta", count=400)
     return {"delta_ref": at["z"] / 100 / at["beta"], "beta": at["beta"]}
+
+
+def _ipo_slope(x: Any, beta: Any) -> Any:
+    return 2 * (x - formulas.ipo_target(beta))
+
+
+def _hinge_slope(x: Any, beta: Any) -> Any:
+    """Return the slope of a ball: −β before the target, 0 beyond it."""
+    return -beta if formulas.hinge_slack(x, beta) > 0 else 0 * x
 
 
 def _ipo_stops() -> Iterator[Evidence]:
     x, beta = real("x"), positive("beta")
     loss, target = formulas.ipo_loss(x, beta), formulas.ipo_target(beta)
     step = "flow-stops"
-    yield prove_zero(step, "slope 0 at x = 1/(2 beta)", sp.diff(loss, x).subs(x, target))
+    falling = sp.diff(loss, x)
+    slope = as_written(lambda: falling.xreplace({x: target}))
+    written = as_written(lambda: _ipo_slope(x, beta))
+    yield prove_equal(step, "dL/dx = 2 (x - 1/(2 beta))", (falling, written))
+    yield prove_equal(step, "slope 0 at x = 1/(2 beta)", (slope, 0))
     yield prove_positive(step, "strictly convex: nowhere else", sp.diff(loss, x, 2), target)
 
 
@@ -138,15 +173,15 @@ def _hinge_stops() -> Iterator[Evidence]:
     beta, h = positive("beta h")
     target = formulas.hinge_target(beta)
     step = "flow-stops"
-    yield prove_zero(
+    yield prove_equal(
         step,
         "1 - beta x = beta h for x = 1/beta - h: slope -beta before the target",
-        formulas.hinge_slack(target - h, beta) - beta * h,
+        (formulas.hinge_slack(target - h, beta), beta * h),
     )
-    yield prove_zero(
+    yield prove_equal(
         step,
         "and -beta h for x = 1/beta + h: flat beyond it",
-        formulas.hinge_slack(target + h, beta) + beta * h,
+        (formulas.hinge_slack(target + h, beta), -beta * h),
     )
     yield prove_positive(step, "beta h > 0 and the target is positive", beta * h, target)
 
@@ -157,7 +192,7 @@ def _smoothed_stops() -> Iterator[Evidence]:
     target = formulas.smoothed_target(SYMPY, beta, eps)
     slope = sp.diff(formulas.pair_loss(SYMPY, x, 0, beta, 1 - eps), x)
     step = "flow-stops"
-    yield prove_zero(step, "slope 0 at x = logit(1 - eps)/beta", slope.subs(x, target))
+    yield prove_equal(step, "slope 0 at x = logit(1 - eps)/beta", (slope.subs(x, target), 0))
     curvature = sp.factor(sp.simplify(sp.diff(slope, x)))
     yield prove_positive(step, "strictly convex, positive target", curvature, sp.simplify(target))
 
@@ -168,6 +203,7 @@ def _smoothed(eps: Fraction, *others: Finite) -> Finite:
         "-logit(1 - eps)/beta",
         lambda m, beta: formulas.smoothed_target(m, beta, ball(eps)),
         lambda m, x, beta: formulas.pair_loss(m, x, 0, beta, 1 - ball(eps)),
+        lambda m, x, beta: formulas.pair_gradient(m, x, 0, beta, 1 - ball(eps)),
         _smoothed_stops,
         lambda: losses.cdpo(float(eps)),
         8.0,
@@ -182,6 +218,7 @@ FINITE = (
         "-1/(2 beta)",
         lambda m, beta: formulas.ipo_target(beta),
         lambda m, x, beta: formulas.ipo_loss(x, beta),
+        lambda m, x, beta: _ipo_slope(x, beta),
         _ipo_stops,
         lambda: losses.IPO,
         0.2,
@@ -191,6 +228,7 @@ FINITE = (
         "-1/beta",
         lambda m, beta: formulas.hinge_target(beta),
         lambda m, x, beta: formulas.hinge_slack(x, beta).max(0 * x),
+        lambda m, x, beta: _hinge_slope(x, beta),
         _hinge_stops,
         lambda: losses.HINGE,
         0.02,

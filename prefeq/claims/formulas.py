@@ -24,6 +24,9 @@ class Arithmetic(Protocol):
     def log1p(self, z: Any) -> Any:
         """Return log(1 + z), accurate near zero."""
 
+    def larger(self, a: Any, b: Any) -> Any:
+        """Return max(a, b)."""
+
 
 def rlhf_margin(delta_ref: Any, gap: Any, beta: Any) -> Any:
     """Return δ* = δ_ref + Δr/β, the margin of the RLHF optimum."""
@@ -96,3 +99,48 @@ def hinge_target(beta: Any) -> Any:
 def smoothed_target(m: Arithmetic, beta: Any, eps: Any) -> Any:
     """Return logit(1 − ε)/β, the minimiser of label-smoothed DPO."""
     return m.log((1 - eps) / eps) / beta
+
+
+def weakening_factor(m: Arithmetic, delta: Any, delta_ref: Any, beta: Any) -> Any:
+    """Return σ(−β(δ − δ_ref)), what multiplies the gradient of an ordered pair's DPO loss."""
+    return sigmoid(m, -beta * (delta - delta_ref))
+
+
+def flow_level(m: Arithmetic, z: Any) -> Any:
+    """Return F(z) = z + e^z, which grows at the constant rate 2β²m along the gradient flow."""
+    return z + m.exp(z)
+
+
+def exit_time_to(m: Arithmetic, delta_ref: Any, target: Any, beta: Any, mass: Any) -> Any:
+    """Return the time that gradient flow takes from δ_ref to δ = 0, for the target margin t."""
+    start, end = beta * (delta_ref - target), -beta * target
+    return (flow_level(m, end) - flow_level(m, start)) / (2 * beta**2 * mass)
+
+
+def clip_exit_time(m: Arithmetic, delta_ref: Any, beta: Any, mass: Any) -> Any:
+    """Return (1 + a − e^−a)/(2β²m), a = −βδ_ref ≥ 0: the exit time with target max(δ_ref, 0)."""
+    a = -beta * delta_ref
+    return (1 + a - m.exp(-a)) / (2 * beta**2 * mass)
+
+
+def least_steps(m: Arithmetic, time: Any, eta: Any, beta: Any, mass: Any, start: Any = 0) -> Any:
+    """Return (T/η) exp(−2ηmβ²σ(−u₀)), which the number of gradient steps is never below."""
+    return time / eta * m.exp(-2 * eta * mass * beta**2 * sigmoid(m, -start))
+
+
+def certified_margin(m: Arithmetic, loss: Any, target: Any, beta: Any) -> Any:
+    """Return t − log(e^ℓ − 1)/β, the margin whose loss softplus(−β(δ − t)) is ℓ."""
+    return target - m.log(m.exp(loss) - 1) / beta
+
+
+def two_target_risk(m: Arithmetic, delta: Any, target: Any, swapped: Any, beta: Any, q: Any) -> Any:
+    """Return q softplus(−β(δ − t)) + (1 − q) softplus(β(δ + t′)), t′ that of the swapped pair."""
+    forward, backward = -beta * (delta - target), beta * (delta + swapped)
+    return q * softplus(m, forward) + (1 - q) * softplus(m, backward)
+
+
+def two_response_value(m: Arithmetic, delta: Any, delta_ref: Any, gap: Any, beta: Any) -> Any:
+    """Return J of two responses with rewards Δr and 0, as a function of the margin δ."""
+    win = sigmoid(m, delta)
+    leash = win * (delta - delta_ref) - softplus(m, delta) + softplus(m, delta_ref)
+    return win * gap - beta * leash

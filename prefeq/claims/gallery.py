@@ -56,10 +56,10 @@ GALLERY = (
 
 
 class Decision(NamedTuple):
-    """A yes, a no or an undecided None, the relation that decides it, and the numbers behind it."""
+    """A yes, a no or an undecided None, the comparisons of the numbers that say so, the numbers."""
 
     answer: bool | None
-    inequality: str
+    inequalities: tuple[str, ...]
     numbers: dict[str, Any]
 
 
@@ -90,7 +90,8 @@ def cpo_is_rlhf(instance: Instance) -> Decision:
     """Decide CPO(0) = RLHF: whether the RLHF optimum is feasible, π*(w) ≥ π*(l) on every pair."""
     policy = numbers_of(instance.rlhf_logp)
     signs = [_sign_of_difference(instance, k) for k in range(len(instance.pairs))]
-    return _over_pairs("pi*(w) - pi*(l)", signs, lambda s: s >= 0, {"rlhf_logp": policy})
+    sides = [(f"rlhf_logp[{w}]", f"rlhf_logp[{lo}]") for w, lo in instance.pairs]
+    return _over_pairs(sides, signs, lambda s: s >= 0, {"rlhf_logp": policy})
 
 
 def dpo_is_aligned(instance: Instance) -> Decision:
@@ -106,7 +107,8 @@ def dpo_is_aligned(instance: Instance) -> Decision:
     exact = [instance.ref_ratio(k) == 1 and not instance.gap(k) for k in range(count)]
     signs = [0 if exact[k] else sign(partial(margin, k))[0] for k in range(count)]
     shown = {"dpo_margin": numbers_of(lambda: [margin(k) for k in range(count)])}
-    return _over_pairs("delta", signs, lambda s: s > 0, shown)
+    sides = [(f"dpo_margin[{k}]", "0") for k in range(count)]
+    return _over_pairs(sides, signs, lambda s: s > 0, shown)
 
 
 def dpo_is_rlhf(instance: Instance) -> Decision:
@@ -122,19 +124,20 @@ def dpo_is_rlhf(instance: Instance) -> Decision:
         "rlhf_probs": numbers_of(lambda: [z.exp() for z in instance.rlhf_logp()]),
         "dpo_slope_at_rlhf": [0.0 if zero else digits(value) for value, zero in slopes],
     }
+    slope = [f"dpo_slope_at_rlhf[{v}]" for v in range(instance.size)]
     steep = [v for v, s in enumerate(signs) if s]
     if steep:
-        relation = f"dL/dtheta[{steep[0]}] {'>' if signs[steep[0]] == 1 else '<'} 0 at pi*"
-        return Decision(False, relation, shown)
+        return Decision(False, (_compared(slope[steep[0]], signs[steep[0]], "0"),), shown)
     if None in signs:
-        return Decision(None, "undecided slope at pi*", shown)
+        return Decision(None, (), shown)
     means = component_means(instance)
     shown["component_mean_rewards"] = [str(mean) for mean in means]
     if len(set(means)) > 1:
         shown["dpo_probs"] = numbers_of(lambda: [z.exp() for z in descent_limit(instance)])
-        unequal = f"component means of r: {min(means)} < {max(means)}"
-        return Decision(False, unequal, shown)
-    return Decision(True, "dL/dtheta = 0 at pi* exactly, equal component means of r", shown)
+        apart = _first_apart(instance)
+        return Decision(None if apart is None else False, (apart,) if apart else (), shown)
+    equal = [f"component_mean_rewards[{v}] == component_mean_rewards[0]" for v in range(len(means))]
+    return Decision(True, (*(_compared(s, 0, "0") for s in slope), *equal[1:]), shown)
 
 
 def component_means(instance: Instance) -> list[Fraction]:
@@ -174,19 +177,42 @@ def _margins(instance: Instance, good: Callable[[int], bool]) -> Decision:
     count = len(instance.pairs)
     signs = [instance.sign_of_optimal_margin(k) for k in range(count)]
     shown = {"rlhf_margin": numbers_of(lambda: [margin(k) for k in range(count)])}
-    return _over_pairs("delta*", signs, good, shown)
+    sides = [(f"rlhf_margin[{k}]", "0") for k in range(count)]
+    return _over_pairs(sides, signs, good, shown)
 
 
 def _over_pairs(
-    name: str, signs: list[int | None], good: Callable[[int], bool], shown: dict[str, Any]
+    sides: list[tuple[str, str]],
+    signs: list[int | None],
+    good: Callable[[int], bool],
+    shown: dict[str, Any],
 ) -> Decision:
-    """Decide a condition on the signs of all pairs; show the weakest one."""
+    """Decide a condition on the signs of left − right; show all, or the weakest if that is bad."""
     known = [s for s in signs if s is not None]
     if len(known) < len(signs):
-        return Decision(None, f"undecided sign of {name}", shown)
+        return Decision(None, (), shown)
+    texts = tuple(_compared(left, s, right) for (left, right), s in zip(sides, known, strict=True))
     weakest = min(range(len(known)), key=known.__getitem__)
-    relation = f"{name} {'<=>'[known[weakest] + 1]} 0 on pair {weakest}"
-    return Decision(all(map(good, known)), relation, shown)
+    answer = all(map(good, known))
+    return Decision(answer, texts if answer else (texts[weakest],), shown)
+
+
+def _compared(left: str, found: int | None, right: str) -> str:
+    """Write the comparison that a sign of left − right decides."""
+    return f"{left} {({-1: '<', 0: '==', 1: '>'})[found or 0]} {right}"
+
+
+def _first_apart(instance: Instance) -> str | None:
+    """Return the first response to which DPO's answer and RLHF decidedly give other chances."""
+    for v in range(instance.size):
+
+        def difference(v: int = v) -> Any:
+            return descent_limit(instance)[v] - instance.rlhf_logp()[v]
+
+        decided = sign(difference)[0]
+        if decided:
+            return _compared(f"dpo_probs[{v}]", decided, f"rlhf_probs[{v}]")
+    return None
 
 
 def _sign_of_difference(instance: Instance, k: int) -> int | None:

@@ -11,6 +11,13 @@ from prefeq.claims.evidence import Evidence, outcome_of
 from prefeq.claims.instance import Instance, Labels
 from prefeq.claims.registry import Part
 
+_NAMES: dict[gallery.Decider, str] = {
+    gallery.assumption: "assumption",
+    gallery.weak_assumption: "weak-assumption",
+    gallery.dpo_is_rlhf: "dpo-is-rlhf",
+    gallery.dpo_is_aligned: "dpo-is-aligned",
+    gallery.cpo_is_rlhf: "cpo-is-rlhf",
+}
 _WORDS: dict[gallery.Decider, tuple[str, str]] = {
     gallery.dpo_is_rlhf: ("DPO = RLHF", "DPO is not RLHF"),
     gallery.dpo_is_aligned: ("DPO aligns every pair", "DPO does not align every pair"),
@@ -49,9 +56,13 @@ class Equivalence:
                 data = {"instance": instance.to_data(), **given.numbers, **found.numbers}
                 words = _WORDS[self.conclusion][0 if part == "only-if" else 1]
                 summary = f"{_shown(data)}: yet {words} ({instance.name})"
-                data["inequalities"] = [given.inequality, found.inequality]
+                data["inequalities"] = [*given.inequalities, *found.inequalities]
                 against = Evidence("counterexample", summary, "holds", data=data)
-        data = {"count": len(instances), "hypothesis_held": tested}
+        data = {
+            "inputs": self._inputs("implication", part, instances),
+            "count": len(instances),
+            "hypothesis_held": tested,
+        }
         yield against or Evidence(
             "exact",
             f"{len(instances)} exact instances decided (hypothesis held on {tested}), none against",
@@ -63,10 +74,28 @@ class Equivalence:
     def never(self, part: Part) -> Evidence:
         """Check that the hypothesis indeed holds on no instance in scope."""
         decider = self.condition if part == "if" else self.conclusion
-        answers = [decider(i).answer for i in gallery.in_scope(self.scope, self.labels)]
+        instances = list(gallery.in_scope(self.scope, self.labels))
+        answers = [decider(instance).answer for instance in instances]
         answer = None if None in answers else bool(answers) and not any(answers)
         held = f"the hypothesis holds on none of {len(answers)} exact instances in scope"
-        return Evidence("exact", held, outcome_of(answer), data={"count": len(answers)})
+        data = {"inputs": self._inputs("never", part, instances), "count": len(answers)}
+        return Evidence("exact", held, outcome_of(answer), data=data)
+
+    def _inputs(self, check: str, part: Part, instances: list[Instance]) -> dict[str, Any]:
+        """Return what it takes to decide it again: the deciders' names and the instances."""
+        return {
+            "check": check,
+            "condition": _NAMES[self.condition],
+            "conclusion": _NAMES[self.conclusion],
+            "part": part,
+            "instances": [_bare(instance) for instance in instances],
+        }
+
+
+def _bare(instance: Instance) -> dict[str, Any]:
+    """Return an instance in exact numbers alone."""
+    data = instance.to_data()
+    return {**data["exact"], "pairs": data["pairs"], "labels": data["labels"]}
 
 
 def _shown(data: dict[str, Any]) -> str:

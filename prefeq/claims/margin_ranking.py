@@ -15,12 +15,21 @@ import sympy as sp
 from prefeq import losses, margins
 from prefeq.claims import formulas, recheck, ties
 from prefeq.claims.ball import BALL, ball
+from prefeq.claims.contradiction import counterexample, has_sign
 from prefeq.claims.enclosure import positive_on_box
-from prefeq.claims.evidence import Evidence, outcome_of
+from prefeq.claims.evidence import Evidence
 from prefeq.claims.instance import Instance
 from prefeq.claims.policy_case import Fed, PolicyCase
 from prefeq.claims.registry import Claim, Reading, register
-from prefeq.claims.symbolic import SYMPY, positive, prove_limit, prove_positive, prove_zero
+from prefeq.claims.symbolic import (
+    SYMPY,
+    as_written,
+    positive,
+    prove_equal,
+    prove_limit,
+    prove_positive,
+    real,
+)
 from prefeq.claims.tie import points, tie
 
 
@@ -34,11 +43,13 @@ def _identity() -> Iterator[Evidence]:
     size, beta = positive("a beta")
     closed = formulas.hinge_gap(SYMPY, beta * size, beta)
     step = "gap-identity"
-    yield prove_zero(step, "a < 0: L/beta - 0 = log(1 + e^-t)/beta", _gap(-size, beta, 0) - closed)
+    below = as_written(lambda: _gap(-size, beta, 0))
+    yield prove_equal(step, "a < 0: L/beta - 0 = log(1 + e^-t)/beta", (below, closed))
     # The logarithms differ by log(e^t): equal exponentials say so without a branch.
-    above = sp.exp(beta * (_gap(size, beta, size) - closed))
-    yield prove_zero(step, "a > 0: L/beta - a = log(1 + e^-t)/beta", sp.expand(above) - 1)
-    yield prove_zero(step, "a = 0", _gap(sp.S.Zero, beta, 0) - formulas.hinge_gap(SYMPY, 0, beta))
+    above = [sp.exp(beta * value) for value in (_gap(size, beta, size), closed)]
+    yield prove_equal(step, "a > 0: L/beta - a = log(1 + e^-t)/beta", (above[0], above[1]))
+    at_zero = as_written(lambda: _gap(sp.S.Zero, beta, 0))
+    yield prove_equal(step, "a = 0", (at_zero, formulas.hinge_gap(SYMPY, 0, beta)))
 
 
 def _bounds() -> Iterator[Evidence]:
@@ -47,11 +58,8 @@ def _bounds() -> Iterator[Evidence]:
     gap = formulas.hinge_gap(SYMPY, t, beta)
     yield prove_positive("gap-positive", "log(1 + e^-t) > 0", gap)
     yield prove_positive("gap-decreasing", "it decreases strictly in t", -sp.diff(gap, t))
-    yield prove_zero(
-        "gap-at-zero",
-        "it is ln 2/beta at t = 0",
-        formulas.hinge_gap(SYMPY, sp.S.Zero, beta) - sp.log(2) / beta,
-    )
+    at_zero = as_written(lambda: formulas.hinge_gap(SYMPY, sp.S.Zero, beta))
+    yield prove_equal("gap-at-zero", "it is ln 2/beta at t = 0", (at_zero, sp.log(2) / beta))
 
 
 def _uniform_bound() -> Iterator[Evidence]:
@@ -61,6 +69,7 @@ def _uniform_bound() -> Iterator[Evidence]:
         "0 < log(1 + e^-t) < ln 2, enclosed for t from 1/1000 to 700",
         lambda t: BALL.log1p((-t).exp()).min(ball(2).log() - BALL.log1p((-t).exp())),
         {"t": (Fraction(1, 1000), 700)},
+        name="hinge-gap-within-bounds",
     )
     yield from (_tie_gap(), ties.pair_loss())
 
@@ -89,14 +98,33 @@ def _ranks() -> Iterator[Evidence]:
     instance = Instance.of("a low bar", reward=[1, 0], ref=["1/10", "9/10"], pairs=[(0, 1)])
     case = PolicyCase.of(instance, ["1/4", "3/4"])
     data = {**case.data(), "limit_loss": 0}
-    yield Evidence(
-        "counterexample",
+    rises, wrong = has_sign(case.sign_of_rise(0), 1), has_sign(case.sign_of_margin(0), -1)
+    yield counterexample(
         "max(0, delta_ref - delta) = 0 at delta_ref = -log 9, yet delta = -log 3 < 0",
-        outcome_of(case.in_undesirable(0)),
-        data=data,
+        data,
+        {"ref_margin[0] < margin[0]": rises, "limit_loss == 0": rises, "margin[0] < 0": wrong},
     )
     yield recheck.rechecked("the package agrees", _recheck_ranks(data))
     yield _tie_gap()
+
+
+def _zero_iff_above() -> Iterator[Evidence]:
+    """With δ = δ_ref + rise the hinge's argument is −rise ≤ 0, with δ = δ_ref − fall it is > 0."""
+    delta_ref = real("delta_ref")
+    rise, fall = sp.Symbol("rise", nonnegative=True), positive("fall")
+    step = "hinge-zero"
+    yield prove_equal(
+        step,
+        "delta_ref - delta = -rise <= 0 at delta = delta_ref + rise: the hinge is 0",
+        (as_written(lambda: delta_ref - (delta_ref + rise)), -rise),
+    )
+    yield prove_equal(
+        step,
+        "delta_ref - delta = fall > 0 at delta = delta_ref - fall: the hinge is fall",
+        (as_written(lambda: delta_ref - (delta_ref - fall)), fall),
+    )
+    yield from _identity()
+    yield from (_tie_gap(), ties.pair_loss())
 
 
 def _recheck_ranks(data: dict[str, Any]) -> Iterator[recheck.Comparison]:
@@ -159,6 +187,14 @@ register(
                 "a pair whose limiting loss max(0, delta_ref - delta) is zero has delta > 0",
                 f"{_SCOPE}; the hinge's target delta_ref may be negative",
                 _ranks,
+            ),
+            Reading(
+                "zero-limit-loss-ranks-corrected",
+                "a pair's limiting loss max(0, delta_ref - delta) is zero iff delta >= delta_ref",
+                _SCOPE,
+                _zero_iff_above,
+                proof=("hinge-zero", "gap-identity"),
+                corrects="zero-limit-loss-ranks",
             ),
         ),
     )

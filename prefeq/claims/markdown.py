@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from pathlib import Path
 
-from prefeq.claims.report import VerificationReport
+from prefeq.claims.evidence import PROOF_KINDS
+from prefeq.claims.report import ClaimResult, ReadingResult, VerificationReport
+from prefeq.claims.verdict import Verdict
 from prefeq.errors import ProblemError
 
 START = "<!-- verdicts: written by `make readme` -->"
@@ -13,21 +16,48 @@ END = "<!-- end of verdicts -->"
 
 
 def table(report: VerificationReport) -> str:
-    """Return the verdicts as a Markdown table: statement, reading, verdict, evidence, source."""
+    """Return the verdicts as a Markdown table: statement, reading, verdict, evidence, source.
+
+    The readings of a claim that are proved share a row; every other reading has its own.
+    """
     lines = ["| statement | reading | verdict | evidence | source |", "|---|---|---|---|---|"]
     for claim in report.claims:
-        source = f"{claim.source}; {claim.provenance}"
-        for i, reading in enumerate(claim.readings):
-            first = i == 0
-            cells = (
-                f"`{claim.id}`: {claim.title}" if first else "",
-                reading.label,
-                reading.verdict.value + " (vacuously)" * reading.vacuous,
-                reading.brief,
-                source if first else "",
-            )
+        proved = [r for r in claim.readings if r.verdict is Verdict.PROVED]
+        rows = [(_names(proved), "proved", _counts(proved))] if proved else []
+        rows += [
+            (r.label, r.verdict.value, r.brief)
+            for r in claim.readings
+            if r.verdict is not Verdict.PROVED
+        ]
+        heads = [(f"[`{claim.id}`](docs/claims.md#{claim.id}): {claim.title}", _source(claim))]
+        for row, (head, source) in zip(rows, heads + [("", "")] * len(rows), strict=False):
+            cells = (head, *row, source)
             lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     return "\n".join([*lines, "", report.summary])
+
+
+def _source(claim: ClaimResult) -> str:
+    return f"{claim.source}; {claim.provenance}"
+
+
+def _names(readings: list[ReadingResult]) -> str:
+    """List readings, both parts of an equivalence in one word; mark those that are vacuous."""
+    parts: dict[str, list[str]] = {}
+    for reading in readings:
+        words = [reading.part or "", "vacuously" * reading.vacuous]
+        parts.setdefault(reading.reading, []).append(" ".join(word for word in words if word))
+    return ", ".join(
+        name + (f" ({', '.join(which)})" if any(which) else "") for name, which in parts.items()
+    )
+
+
+def _counts(readings: list[ReadingResult]) -> str:
+    """Count the steps of the proofs of several readings, and the points they are tied at."""
+    items = [item for reading in readings for item in reading.evidence]
+    kinds = Counter(item.kind for item in items if item.step and item.kind in PROOF_KINDS)
+    steps = [f"{kinds[kind]} {kind}" for kind in sorted(kinds)]
+    points = sum(item.data["runs"]["count"] for item in items if item.kind == "tie")
+    return "; ".join([" + ".join(steps), f"tied at {points} points"])
 
 
 def replace_region(page: str, text: str, start: str = START, end: str = END) -> str:
@@ -46,8 +76,9 @@ What each verdict is about: the statement, and in brackets the set that it speak
 a sign proved by computer algebra, *exact* a finite check in integers and rationals, an *enclosure*
 an inequality proved over a whole box in ball arithmetic; *tied* and *re-checked* count the
 comparisons with the package's own functions and solvers. A proof is *vacuous* if the hypothesis
-never holds. Where the DPO loss has many minimisers or none, "DPO's answer" is what gradient descent
-from the reference tends to; the statement says so where another meaning is tried.
+never holds. Where a statement is refuted and something like it is true, what is proved instead
+follows (*true instead*). Where the DPO loss has many minimisers or none, "DPO's answer" is what
+gradient descent from the reference tends to; the statement says so where another meaning is tried.
 
 In all of them `delta` is log π(w) − log π(l), `gap` the reward gap, `delta*` = `delta_ref` + gap/β
 the margin of the RLHF optimum, q the probability of the label and U the policies with `delta_ref` <
@@ -56,13 +87,17 @@ the margin of the RLHF optimum, q the probability of the label and U the policie
 
 
 def page(report: VerificationReport) -> str:
-    """Return a page with every reading's statement, scope, verdict and evidence in brief."""
+    """Return a page with every reading's statement, scope, verdict, evidence and correction."""
     lines = [PAGE_HEAD]
     for claim in report.claims:
-        lines += [f"## {claim.id}", "", f"{claim.title} ({claim.source}; {claim.provenance})", ""]
+        lines += [f"## {claim.id}", "", f"{claim.title} ({_source(claim)})", ""]
         for reading in claim.readings:
             verdict = reading.verdict.value + ", vacuously" * reading.vacuous
             lines += [f"- **{reading.label}: {verdict}.** {reading.scope}  ", f"  {reading.brief}"]
+            for item in reading.evidence:
+                if item.kind == "correction":
+                    lines[-1] += "  "
+                    lines.append(f"  *{item.summary[0].upper()}{item.summary[1:]}*")
         lines.append("")
     return "\n".join([*lines, report.summary, ""])
 

@@ -14,17 +14,27 @@ from flint import ctx
 
 from prefeq import bandit as bandits
 from prefeq import margins, preferences, solvers
-from prefeq.claims import finite_targets, formulas, gallery, lemmas, recheck, samples, ties
+from prefeq.claims import (
+    finite_targets,
+    formulas,
+    gallery,
+    lemmas,
+    overlapping_ipo,
+    recheck,
+    samples,
+    ties,
+)
 from prefeq.claims.ball import BALL, DISPLAY_BITS, ball, midpoint
-from prefeq.claims.evidence import Evidence, outcome_of
+from prefeq.claims.contradiction import counterexample
+from prefeq.claims.evidence import Evidence
 from prefeq.claims.instance import Instance, build
 from prefeq.claims.registry import Claim, Reading, register
-from prefeq.claims.symbolic import SYMPY, positive, prove_positive, prove_zero, real
+from prefeq.claims.symbolic import SYMPY, as_written, positive, prove_equal, prove_positive, real
 
 VIOLATED = Instance.of(
     "two responses, violated", reward=[1, 0], ref=["1/20", "19/20"], pairs=[(0, 1)]
 )
-STEP_SIZE = 1
+STEP_SIZE, STEPS = 1, 60
 """η of the descents below: with m = β = 1 the map x ↦ x + 2η(q − σ(x)) is increasing."""
 
 
@@ -39,11 +49,12 @@ def _bradley_terry() -> Iterator[Evidence]:
     sigma = formulas.sigmoid(SYMPY, z)
     step = z + speed * (formulas.sigmoid(SYMPY, a) - sigma)
     square = room / (1 + room) + (1 - 2 * sigma) ** 2 / (1 + room)
-    yield prove_zero("fixed-point", "z = gap is a fixed point", step.subs(z, a) - a)
-    yield prove_zero(
+    there = as_written(lambda: step.xreplace({z: a}))
+    yield prove_equal("fixed-point", "z = gap is a fixed point", (there, a))
+    yield prove_equal(
         "increasing-map",
         "slope of the map = (1 - c/4) + (c/4)(1 - 2 sigma)^2",
-        sp.diff(step, z) - square,
+        (sp.diff(step, z), square),
     )
     yield prove_positive("increasing-map", "> 0: z < gap implies next z < gap", square)
     yield prove_positive(
@@ -53,7 +64,7 @@ def _bradley_terry() -> Iterator[Evidence]:
     )
     loss = formulas.pair_loss(SYMPY, z, 0, 1, formulas.sigmoid(SYMPY, a))
     slope = formulas.sigmoid(SYMPY, a) - sigma
-    yield prove_zero("loss-falls", "-dL/dz = sigma(gap) - sigma(z)", sp.diff(loss, z) + slope)
+    yield prove_equal("loss-falls", "-dL/dz = sigma(gap) - sigma(z)", (-sp.diff(loss, z), slope))
     yield lemmas.rlhf_margin_identity()
     yield _descent_recheck(VIOLATED.labelled("bradley-terry"), 20)
     yield from (ties.soft_loss(), ties.soft_gradient(), ties.rlhf_margin())
@@ -69,10 +80,10 @@ def _one_step(gap: Any) -> Evidence:
     loss = mass * formulas.pair_loss(SYMPY, tw - tl, pw - pl, beta, q)
     z = beta * ((tw - tl) - (pw - pl))
     moved = beta * eta * (sp.diff(loss, tl) - sp.diff(loss, tw))
-    return prove_zero(
+    return prove_equal(
         "descent-map",
         "a step moves z = beta x by 2 eta m beta^2 (sigma(gap) - sigma(z))",
-        moved - 2 * eta * mass * beta**2 * (q - formulas.sigmoid(SYMPY, z)),
+        (moved, 2 * eta * mass * beta**2 * (q - formulas.sigmoid(SYMPY, z))),
     )
 
 
@@ -88,28 +99,32 @@ def _bradley_terry_graph() -> Iterator[Evidence]:
 
 def _ordered() -> Iterator[Evidence]:
     """A pair that starts in the worst of U is aligned after finitely many steps, and for good."""
-    path = _ball_path(VIOLATED, 60)
-    aligned = [k for k, value in enumerate(path) if value > 0]
+    path = _ball_path(VIOLATED, STEPS)
+    first = next((k for k, value in enumerate(path) if value > 0), STEPS)
     inside = [k for k, value in enumerate(path) if k and value < 0]
-    star = VIOLATED.sign_of_optimal_margin(0)
-    answer = None if star is None else star < 0 and bool(inside) and path[-1] > 0
+    star = gallery.assumption(VIOLATED)
     data: dict[str, Any] = {
         "instance": VIOLATED.to_data(),
-        "inputs": {"step_size": STEP_SIZE},
-        "margin": [midpoint(value) for value in path],
+        "inputs": {"step_size": STEP_SIZE, "steps": STEPS},
+        **star.numbers,
+        "path": [midpoint(value) for value in path],
         "steps_in_U": len(inside),
-        "first_aligned_step": aligned[0] if aligned else None,
+        "first_aligned_step": first,
     }
-    yield Evidence(
-        "counterexample",
-        f"gradient descent is in U for {len(inside)} steps and has delta > 0 from step "
-        f"{data['first_aligned_step']} on",
-        outcome_of(answer),
-        data=data,
+    yield counterexample(
+        f"gradient descent is in U for {len(inside)} steps and has delta > 0 from step {first} on",
+        data,
+        {
+            "rlhf_margin[0] < 0": None if star.answer is None else not star.answer,
+            "path[0] < path[1]": bool(path[0] < path[1]) or None,
+            "path[1] < 0": bool(path[1] < 0) or None,
+            f"path[{first}] > 0": bool(path[first] > 0) or None,
+            f"path[{STEPS}] > 0": bool(path[STEPS] > 0) or None,
+        },
     )
     yield from lemmas.ordered_loss_falls()
     yield recheck.rechecked("the package leaves U, too", _ordered_comparisons(data))
-    yield _descent_recheck(VIOLATED, 60)
+    yield _descent_recheck(VIOLATED, STEPS)
     yield from (ties.pair_gradient(), ties.exit_time(), ties.undesirable())
 
 
@@ -264,8 +279,10 @@ register(
                     "loss-decreases",
                     "loss-at-zero",
                 ),
+                corrects="ordered-acyclic",
             ),
             *finite_targets.READINGS,
+            *overlapping_ipo.READINGS,
         ),
     )
 )

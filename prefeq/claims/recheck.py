@@ -39,7 +39,8 @@ def rechecked(what: str, comparisons: Iterable[Comparison]) -> Evidence:
         failed = failed or ("" if good else name)
     holds = count > 0 and not failed
     summary = f"{what} ({count} comparisons)" if holds else f"{what}: {failed or 'nothing'} failed"
-    return Evidence("recheck", summary, outcome_of(holds), data={"count": count, "within": CLOSE})
+    data = {"runs": {"count": count}, "inputs": {"within": CLOSE}}
+    return Evidence("recheck", summary, outcome_of(holds), data=data)
 
 
 def equivalence(

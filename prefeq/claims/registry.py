@@ -20,9 +20,18 @@ ORDER = (
     "equivalence",
     "relative-advantage",
     "undesirable-space",
+    "gradient-weakening",
     "pathological-convergence",
+    "different-objectives",
+    "cpo-penalty",
+    "cpo-margin",
+    "cpo-alignment",
     "cpo-constrained",
+    "e-cpo",
+    "e-cpoc",
+    "loss-to-delta",
     "margin-ranking",
+    "violation-rate",
 )
 """The claims in the order of the paper; each lives in the module of its name."""
 
@@ -46,6 +55,9 @@ class Reading:
     proof, lemmas, never
         Names of the steps that a proof, a counterexample, or a proof that the hypothesis never
         holds is made of (see `verdict.conclude`).
+    corrects
+        The label (or labels) of readings of the same claim that this one corrects: those are
+        statements that turned out false, and this is what is true instead. Empty for most.
     """
 
     name: str
@@ -56,6 +68,12 @@ class Reading:
     proof: tuple[str, ...] = ()
     lemmas: tuple[str, ...] = ()
     never: tuple[str, ...] = ()
+    corrects: str | tuple[str, ...] = ()
+
+    @property
+    def corrected(self) -> tuple[str, ...]:
+        """The labels that this reading corrects, as a tuple."""
+        return (self.corrects,) if isinstance(self.corrects, str) else self.corrects
 
     @property
     def label(self) -> str:
@@ -94,6 +112,13 @@ def register(claim: Claim) -> Claim:
     labels = [reading.label for reading in claim.readings]
     if len(set(labels)) != len(labels):
         raise ProblemError(f"claim {claim.id!r} has two readings of one name and part: {labels}")
+    for reading in claim.readings:
+        for wrong in reading.corrected:
+            if wrong not in labels:
+                raise ProblemError(
+                    f"reading {reading.label!r} of claim {claim.id!r} corrects {wrong!r}, which "
+                    f"is not one of its readings: {labels}"
+                )
     _CLAIMS[claim.id] = claim
     return claim
 

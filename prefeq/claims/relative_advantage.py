@@ -10,11 +10,19 @@ import sympy as sp
 from prefeq import bandit as bandits
 from prefeq import margins, preferences, solvers
 from prefeq.claims import formulas, lemmas, recheck, samples, ties
-from prefeq.claims.evidence import Evidence, outcome_of
+from prefeq.claims.contradiction import counterexample, has_sign
+from prefeq.claims.evidence import Evidence
 from prefeq.claims.instance import Instance
 from prefeq.claims.policy_case import Fed, PolicyCase
 from prefeq.claims.registry import Claim, Reading, register
-from prefeq.claims.symbolic import SYMPY, positive, prove_independent, prove_zero, real
+from prefeq.claims.symbolic import (
+    SYMPY,
+    as_written,
+    positive,
+    prove_equal,
+    prove_independent,
+    real,
+)
 from prefeq.claims.tie import points, tie
 
 TWO_PAIRS = PolicyCase.of(
@@ -29,29 +37,41 @@ TWO_PAIRS = PolicyCase.of(
 
 
 def _shift() -> Iterator[Evidence]:
+    yield from _shift_steps()
+    yield from (ties.pair_loss(), ties.soft_loss(), _tie_relative())
+
+
+def _shift_steps() -> Iterator[Evidence]:
     delta, delta_ref, shift, q = real("delta delta_ref c q")
-    loss = formulas.pair_loss(SYMPY, delta, delta_ref, positive("beta"), q)
-    moved = loss.subs({delta: delta + shift, delta_ref: delta_ref + shift}, simultaneous=True)
+    beta = positive("beta")
+    loss = formulas.pair_loss(SYMPY, delta, delta_ref, beta, q)
+    moved = as_written(lambda: formulas.pair_loss(SYMPY, delta + shift, delta_ref + shift, beta, q))
     yield prove_independent(
         "shift-invariance", "L(delta + c, delta_ref + c) is free of c", moved, shift
     )
-    yield prove_zero("shift-invariance", "and equal to L(delta, delta_ref)", moved - loss)
-    yield from (ties.pair_loss(), ties.soft_loss(), _tie_relative())
+    yield prove_equal("shift-invariance", "and equal to L(delta, delta_ref)", (moved, loss))
 
 
 def _path() -> Iterator[Evidence]:
     """With u = θ − θ_ref every x is u_w − u_l: slope, start and hence every iterate in u agree."""
     uw, ul, pw, pl, lse, lse_ref, q = real("u_w u_l p_w p_l lse lse_ref q")
-    delta = (uw + pw - lse) - (ul + pl - lse)
-    delta_ref = (pw - lse_ref) - (pl - lse_ref)
-    slope = sp.diff(formulas.pair_loss(SYMPY, delta, delta_ref, positive("beta"), q), uw)
+    beta, zero = positive("beta"), sp.S.Zero
+
+    def x(winner: sp.Expr, loser: sp.Expr) -> sp.Expr:
+        delta = (winner + pw - lse) - (loser + pl - lse)
+        return delta - ((pw - lse_ref) - (pl - lse_ref))
+
+    written = as_written(lambda: x(uw, ul))
+    slope = formulas.pair_gradient(SYMPY, written, 0, beta, q)  # dL/du_w, as dx/du_w = 1
+    loss = formulas.pair_loss(SYMPY, x(uw, ul), 0, beta, q)
     names = (pw, pl, lse, lse_ref)
     step = "slope-free-of-reference"
     yield prove_independent(step, "dL/du is free of pi_ref and of both normalisers", slope, *names)
-    yield prove_zero(
+    yield prove_equal(step, "that slope is dL/du", (slope, sp.diff(loss, uw)))
+    yield prove_equal(
         "start-at-zero",
         "u = 0 gives x = 0 whatever pi_ref",
-        (delta - delta_ref).subs({uw: 0, ul: 0}),
+        (as_written(lambda: x(zero, zero)), 0),
     )
     yield lemmas.conserved_logits()
     problems = samples.connected(6)
@@ -63,19 +83,27 @@ def _path() -> Iterator[Evidence]:
 
 def _absolute() -> Iterator[Evidence]:
     """The pair with the lower loss is the one that is ranked wrongly."""
-    signs = [TWO_PAIRS.sign_of_margin(k) for k in range(2)]
-    signs.append(TWO_PAIRS.compare_loss(0, lambda: TWO_PAIRS.loss(1)))
-    answer = None if None in signs else signs == [-1, 1, -1]
     data = TWO_PAIRS.data()
     low, high = data["loss"]
-    yield Evidence(
-        "counterexample",
+    lower = TWO_PAIRS.compare_loss(0, lambda: TWO_PAIRS.loss(1))
+    yield counterexample(
         f"losses {low:.4f} < {high:.4f}, yet margins -log 2 < log 2 (two pairs of one policy)",
-        outcome_of(answer),
-        data=data,
+        data,
+        {
+            "loss[0] < loss[1]": has_sign(lower, -1),
+            "margin[0] < 0": has_sign(TWO_PAIRS.sign_of_margin(0), -1),
+            "margin[1] > 0": has_sign(TWO_PAIRS.sign_of_margin(1), 1),
+        },
     )
     yield recheck.rechecked("the package agrees", Fed.back(data).comparisons(data, [True, False]))
     yield ties.pair_loss()
+
+
+def _relative() -> Iterator[Evidence]:
+    """One loss is below another iff its x is above: L falls strictly in x and sees nothing else."""
+    yield from _shift_steps()
+    yield lemmas.ordered_loss_falls()[0]
+    yield from (ties.pair_loss(), ties.pair_gradient(), _tie_relative())
 
 
 def _same_path(bandit: bandits.Bandit, prefs: preferences.Preferences) -> bool:
@@ -127,6 +155,15 @@ register(
                 "of two pairs, the one with the lower loss has the larger margin delta",
                 "ordered pairs of equal mass, any K, beta > 0",
                 _absolute,
+            ),
+            Reading(
+                "relative-margin",
+                "of two pairs, the one with the lower loss has the larger relative margin "
+                "delta - delta_ref, and conversely",
+                "ordered pairs of equal mass, any K, beta > 0",
+                _relative,
+                proof=("shift-invariance", "loss-decreases"),
+                corrects="absolute-margin",
             ),
         ),
     )

@@ -60,9 +60,7 @@ class ReadingResult:
             return next((item.summary for item in self.evidence if item.kind == wanted), "")
         kinds = Counter(item.kind for item in self.evidence if item.step)
         proof = [f"{kinds[kind]} {kind}" for kind in sorted(PROOF_KINDS) if kinds[kind]]
-        points = sum(i.data.get("count", 0) for i in self.evidence if i.kind == "tie")
-        drawn = sum(i.data.get("count", 0) for i in self.evidence if i.kind == "sample")
-        checked = sum(i.data.get("count", 0) for i in self.evidence if i.kind == "recheck")
+        points, checked, drawn = map(self._runs, ("tie", "recheck", "sample"))
         parts = [
             " + ".join(proof),
             f"tied at {points} points" if points else "",
@@ -70,6 +68,11 @@ class ReadingResult:
             f"{drawn} random problems" if drawn else "",
         ]
         return "; ".join(part for part in parts if part)
+
+    def _runs(self, kind: str) -> int:
+        """Return how often findings of one kind were tried."""
+        found = (item for item in self.evidence if item.kind == kind)
+        return sum(item.data.get("runs", {}).get("count", 0) for item in found)
 
     @property
     def ok(self) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from prefeq.claims import registry
@@ -53,9 +54,31 @@ def verify(
     for claim_id, reading in work if progress is None else progress(work, "verifying"):
         found[claim_id].append(check_reading(reading))
     results = (
-        ClaimResult(c.id, c.title, c.source, c.provenance, tuple(found[c.id])) for c in chosen
+        ClaimResult(c.id, c.title, c.source, c.provenance, _corrected(c, found[c.id]))
+        for c in chosen
     )
     return VerificationReport(tuple(results))
+
+
+def _corrected(
+    claim: registry.Claim, results: Sequence[ReadingResult]
+) -> tuple[ReadingResult, ...]:
+    """Let every refuted reading say what is proved instead, if a reading of the claim does so."""
+    by_label = {result.label: result for result in results}
+    instead: dict[str, list[Evidence]] = {}
+    for reading in claim.readings:
+        if reading.corrected and by_label[reading.label].verdict is Verdict.PROVED:
+            text = f"true instead, {reading.label}: {reading.statement}"
+            data = {"inputs": {"reading": reading.label}}
+            for label in reading.corrected:
+                item = Evidence("correction", text, "holds", data=data)
+                instead.setdefault(label, []).append(item)
+    return tuple(
+        replace(result, evidence=(*result.evidence, *instead.get(result.label, ())))
+        if result.verdict is Verdict.REFUTED
+        else result
+        for result in results
+    )
 
 
 def check_reading(reading: registry.Reading, deadline: float | None = None) -> ReadingResult:

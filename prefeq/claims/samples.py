@@ -24,9 +24,13 @@ def asserted(
         count += 1
         if not theorem(bandit, prefs):
             summary = f"{what}: broken by random problem {count} (seed {seed})"
-            return Evidence("sample", summary, "fails", data={"seed": seed, "count": count})
+            return Evidence("sample", summary, "fails", data=_runs(count, seed))
     summary = f"{what} on {count} random problems"
-    return Evidence("sample", summary, outcome_of(count > 0), data={"seed": seed, "count": count})
+    return Evidence("sample", summary, outcome_of(count > 0), data=_runs(count, seed))
+
+
+def _runs(count: int, seed: int) -> dict[str, object]:
+    return {"runs": {"count": count, "seed": seed}}
 
 
 def connected(count: int, seed: int = SEED, labels: str = "bradley-terry") -> Iterator[Problem]:

@@ -18,6 +18,7 @@ from prefeq.claims.ball import DISPLAY_BITS, ball
 from prefeq.claims.evidence import Evidence, outcome_of
 
 MIN_POINTS = 100
+SEED = 20834
 RELATIVE = 1e-12
 NARROW = 1e-60
 NATS = 800.0
@@ -27,7 +28,7 @@ Columns = dict[str, FloatArray]
 Point = Mapping[str, float]
 
 
-def points(*names: str, count: int = 144, seed: int = 20834) -> Columns:
+def points(*names: str, count: int = 144, seed: int = SEED) -> Columns:
     """Return test points: every corner of the domain, then random ones that fill it on log scales.
 
     Known names: ``delta, delta_ref, x, margin`` (±800 nats), ``delta_below`` (negative only),
@@ -111,7 +112,8 @@ def tie_decision(
 
 def _evidence(name: str, holds: bool, count: int, why: str) -> Evidence:
     summary = f"{name} at {count} points" if holds else f"{name} is broken: {why}"
-    return Evidence("tie", summary, outcome_of(holds), data={"count": count, "relative": RELATIVE})
+    data = {"runs": {"count": count, "seed": SEED}, "inputs": {"relative": RELATIVE}}
+    return Evidence("tie", summary, outcome_of(holds), data=data)
 
 
 def _signed(rng: np.random.Generator, n: int) -> FloatArray:

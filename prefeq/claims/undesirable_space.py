@@ -9,14 +9,22 @@ from typing import Any
 import sympy as sp
 
 from prefeq import losses, margins
-from prefeq.claims import formulas, lemmas, recheck, ties
+from prefeq.claims import formulas, gallery, lemmas, recheck, soft_labels, ties
 from prefeq.claims.ball import BALL, ball, digits
+from prefeq.claims.contradiction import counterexample, has_sign
 from prefeq.claims.enclosure import positive_on_box
-from prefeq.claims.evidence import Evidence, outcome_of
+from prefeq.claims.evidence import Evidence
 from prefeq.claims.instance import Instance
 from prefeq.claims.policy_case import Fed, PolicyCase
 from prefeq.claims.registry import Claim, Part, Reading, register
-from prefeq.claims.symbolic import negative, positive, prove_positive, prove_zero, real
+from prefeq.claims.symbolic import (
+    as_written,
+    negative,
+    positive,
+    prove_equal,
+    prove_positive,
+    real,
+)
 
 HALF_WAY = PolicyCase.of(
     Instance.of("not violated, yet U", reward=[1, 0], ref=["3/8", "5/8"], pairs=[(0, 1)]),
@@ -41,10 +49,10 @@ SURE_LABEL = PolicyCase.of(
 def _realised(margin: sp.Expr) -> Evidence:
     """Any margin is that of a policy: raise the winner's logit by it, leave the others."""
     shift = real("c")
-    return prove_zero(
+    return prove_equal(
         "margin-realised",
         "logits (delta, 0, ...) have margin delta",
-        margin - shift - (0 - shift) - margin,
+        (as_written(lambda: (margin - shift) - (0 - shift)), margin),
     )
 
 
@@ -75,19 +83,16 @@ def _empty_otherwise() -> Iterator[Evidence]:
 
 def _not_necessary() -> Iterator[Evidence]:
     """U is not empty although the assumption holds: δ_ref = log(3/5), Δr = 1, β = 1."""
-    inside, star = HALF_WAY.in_undesirable(0), HALF_WAY.instance.sign_of_optimal_margin(0)
-    answer = None if inside is None or star is None else inside and star == 1
-    data = {
-        **HALF_WAY.data(),
-        "rlhf_margin": digits(
-            lambda: formulas.rlhf_margin(HALF_WAY.instance.delta_ref(0), ball(1), ball(1))
-        ),
-    }
-    yield Evidence(
-        "counterexample",
+    instance = HALF_WAY.instance
+    data = {**HALF_WAY.data(), **gallery.assumption(instance).numbers}
+    yield counterexample(
         "delta_ref = log(3/5) > -1 = -gap/beta, yet pi = (3/7, 4/7) is in U",
-        outcome_of(answer),
-        data=data,
+        data,
+        {
+            "ref_margin[0] < margin[0]": has_sign(HALF_WAY.sign_of_rise(0), 1),
+            "margin[0] < 0": has_sign(HALF_WAY.sign_of_margin(0), -1),
+            "rlhf_margin[0] > 0": has_sign(instance.sign_of_optimal_margin(0), 1),
+        },
     )
 
     def comparisons() -> Iterator[recheck.Comparison]:
@@ -97,7 +102,7 @@ def _not_necessary() -> Iterator[Evidence]:
         holds = margins.assumption_holds(fed.ref_margin, gap, fed.bandit.beta)
         yield "not violated", bool(holds[0])
         star = margins.optimal_margin(fed.ref_margin, gap, fed.bandit.beta)
-        yield "delta*", recheck.close(star[0], data["rlhf_margin"])
+        yield "delta*", recheck.close(star, data["rlhf_margin"])
 
     yield recheck.rechecked("the package agrees", comparisons())
     yield ties.undesirable()
@@ -110,6 +115,7 @@ def _lower_loss() -> Iterator[Evidence]:
         "ln 2 - L > 0, enclosed for beta (delta - delta_ref) from 1/1000 to 700",
         lambda z: ball(2).log() - formulas.pair_loss(BALL, z, ball(0), ball(1)),
         {"z": (Fraction(1, 1000), 700)},
+        name="loss-below-ln-2",
     )
     yield from (ties.pair_loss(), ties.pair_gradient(), ties.undesirable())
 
@@ -126,10 +132,13 @@ def _log2() -> Any:
 
 def _inside_but_worse() -> Iterator[Evidence]:
     """π = (9/19, 10/19) is in U, yet its loss is far above ln 2."""
-    inside, above = FAINT_LABEL.in_undesirable(0), FAINT_LABEL.compare_loss(0, _log2)
     yield from _soft_instance(
         FAINT_LABEL,
-        None if inside is None or above is None else inside and above == 1,
+        {
+            "ref_margin[0] < margin[0]": has_sign(FAINT_LABEL.sign_of_rise(0), 1),
+            "margin[0] < 0": has_sign(FAINT_LABEL.sign_of_margin(0), -1),
+            "loss[0] > log(2)": has_sign(FAINT_LABEL.compare_loss(0, _log2), 1),
+        },
         "pi = (9/19, 10/19) is in U, yet L = {loss:.6f} > ln 2 = {start:.6f} (q = sigma(1/10))",
         certified=False,
         inside=True,
@@ -138,14 +147,16 @@ def _inside_but_worse() -> Iterator[Evidence]:
 
 def _certified_but_outside() -> Iterator[Evidence]:
     """π = (2/3, 1/3) is aligned, yet its loss lies in the interval that should certify U."""
-    below = SURE_LABEL.compare_loss(0, _log2)
     above = SURE_LABEL.compare_loss(
         0, lambda: formulas.softplus(BALL, SURE_LABEL.instance.delta_ref(0))
     )
-    signs = (below, above, SURE_LABEL.sign_of_margin(0))
     yield from _soft_instance(
         SURE_LABEL,
-        None if None in signs else signs == (-1, 1, 1),
+        {
+            "lower_end < loss[0]": has_sign(above, 1),
+            "loss[0] < log(2)": has_sign(SURE_LABEL.compare_loss(0, _log2), -1),
+            "margin[0] > 0": has_sign(SURE_LABEL.sign_of_margin(0), 1),
+        },
         "pi = (2/3, 1/3) is not in U, yet {low:.6f} < L = {loss:.6f} < ln 2 (q = sigma(1))",
         certified=True,
         inside=False,
@@ -153,7 +164,12 @@ def _certified_but_outside() -> Iterator[Evidence]:
 
 
 def _soft_instance(
-    case: PolicyCase, answer: bool | None, words: str, *, certified: bool, inside: bool
+    case: PolicyCase,
+    inequalities: dict[str, bool | None],
+    words: str,
+    *,
+    certified: bool,
+    inside: bool,
 ) -> Iterator[Evidence]:
     """Yield a counterexample about one policy's soft-label loss, and its re-check."""
     data = {
@@ -164,7 +180,7 @@ def _soft_instance(
     summary = words.format(
         loss=data["loss"][0], start=data["reference_loss"], low=data["lower_end"]
     )
-    yield Evidence("counterexample", summary, outcome_of(answer), data=data)
+    yield counterexample(summary, data, inequalities)
 
     def comparisons() -> Iterator[recheck.Comparison]:
         fed = Fed.back(data)
@@ -186,9 +202,10 @@ def _reading(
     check: Callable[[], Iterator[Evidence]],
     *proof: str,
     labels: str = "one ordered pair (q = 1) or several, each on its own",
+    corrects: str | tuple[()] = (),
 ) -> Reading:
     scope = f"{labels}; gap >= 0, beta > 0, any K, full-support reference"
-    return Reading(name, statement, scope, check, part, proof)
+    return Reading(name, statement, scope, check, part, proof, corrects=corrects)
 
 
 _SOFT = "one pair with a Bradley-Terry label q = sigma(gap) < 1"
@@ -227,6 +244,7 @@ register(
                 "U is not empty => delta_ref < 0",
                 _empty_otherwise,
                 "U-needs-negative-reference",
+                corrects="non-empty (only-if)",
             ),
             _reading(
                 "lower-loss",
@@ -271,6 +289,7 @@ register(
                 _inside_but_worse,
                 labels=_SOFT,
             ),
+            *soft_labels.READINGS,
         ),
     )
 )

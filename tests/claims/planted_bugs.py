@@ -7,6 +7,8 @@ names the readings that must notice: at least one of them has to change its verd
 from __future__ import annotations
 
 import dataclasses
+import importlib
+import itertools
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -42,6 +44,8 @@ GRAPH = "pathological-convergence/bradley-terry-graph"
 LEAVES = "pathological-convergence/ordered-acyclic"
 TRANSIENT = "pathological-convergence/ordered-acyclic-transient"
 IPO = "pathological-convergence/ipo (if)"
+IPO_OVERLAPPING = "pathological-convergence/ipo-overlapping"
+IPO_TRIPLE = "pathological-convergence/ipo-overlapping-corrected"
 HINGE = "pathological-convergence/hinge (if)"
 CDPO = "pathological-convergence/cdpo (if)"
 UNIQUE = "cpo-constrained/unique-optimum"
@@ -233,6 +237,22 @@ LOSS_BUGS = (
         (HINGE,),
     ),
     Bug(
+        "the gradient without the power of beta of its loss",
+        losses.Loss,
+        "gradient",
+        lambda f: (
+            lambda self, margin, ref, beta: f(self, margin, ref, beta) / beta**self.link.beta_power
+        ),
+        (IPO, IPO_OVERLAPPING, IPO_TRIPLE),
+    ),
+    Bug(
+        "a trap at the threshold itself, too",
+        losses.Loss,
+        "traps",
+        lambda f: lambda self, ref, beta: f(self, ref, beta) | (self.minimiser(ref, beta) == 0),
+        (IPO, HINGE),
+    ),
+    Bug(
         "label smoothing with eps and 1 - eps swapped",
         links,
         "smoothed_logistic",
@@ -365,11 +385,27 @@ CLAIM_BUGS = (
         lambda f: lambda size, edges: f(size, edges[:-1]), (CONNECTED_IF,)),
     Bug("off by one in the exact heights", exact_graphs, "heights",
         lambda f: lambda size, edges: f(size, edges[1:]), (ORDERED_ONLY,)),
-    Bug("component means forgotten in the descent's limit", gallery, "descent_limit",
-        instead(lambda instance: instance.rlhf_logp()), (ISLANDS_IF,)),
+    Bug("component means half taken out of the descent's limit", gallery, "descent_limit",
+        instead(lambda instance: instance.tilted([
+            r - mean / 2
+            for r, mean in zip(instance.reward, gallery.component_means(instance), strict=True)
+        ])), (ISLANDS_IF,)),
 )  # fmt: skip
 
 BUGS = (*MARGIN_BUGS, *LOSS_BUGS, *RLHF_BUGS, *DPO_BUGS, *CPO_BUGS, *CLAIM_BUGS)
+
+
+def all_bugs() -> tuple[Bug, ...]:
+    """Return these bugs and those of the modules planted_bugs_* beside this one."""
+    tables = sorted(path.stem for path in Path(__file__).parent.glob("planted_bugs_*.py"))
+    others = (importlib.import_module(f"claims.{name}").BUGS for name in tables)
+    return tuple(itertools.chain(BUGS, *others))
+
+
+def where(bug: Bug) -> str:
+    """Return the name of what the bug replaces, inside the package."""
+    owner = getattr(bug.owner, "__name__", type(bug.owner).__name__)
+    return f"{owner.removeprefix('prefeq.')}.{bug.attribute}"
 
 
 PAGE_HEAD = """# Planted bugs
@@ -387,12 +423,11 @@ verdict, and by a comparison that came out wrong, not by a crash. Written by
 def page() -> str:
     """Return the table as a page of Markdown."""
     rows = []
-    for bug in BUGS:
-        owner = getattr(bug.owner, "__name__", type(bug.owner).__name__)
-        where = f"`{owner.removeprefix('prefeq.')}.{bug.attribute}`"
-        rows.append(f"| {bug.name} | {where} | {'; '.join(bug.touches)} |")
+    for bug in all_bugs():
+        rows.append(f"| {bug.name} | `{where(bug)}` | {'; '.join(bug.touches)} |")
     return PAGE_HEAD + "\n".join(rows) + "\n"
 
 
 if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).parents[1]))
     Path(sys.argv[1]).write_text(page(), "utf-8")

@@ -57,10 +57,39 @@ class TestSymbolic:
         assert symbolic.prove_independent("s", "", X + B, X).outcome == "fails"
 
     def test_assumptions_are_written_down(self):
-        found = symbolic.prove_zero("s", "", X + B - B - X + 0 * B).data
-        assert found["relation"] == "= 0"
-        shown = symbolic.prove_positive("s", "", B + X**2).data["assumptions"]
-        assert shown == {"b": "positive", "x": "real"}
+        shown = symbolic.prove_positive("s", "", B + X**2).data["inputs"]
+        assert shown == {
+            "relation": "left > 0",
+            "left": ["b + x**2"],
+            "assumptions": {"b": "positive", "x": "real"},
+        }
+
+    def test_both_sides_are_written_down(self):
+        left = symbolic.as_written(lambda: (X + B) - (2 * X + B))
+        found = symbolic.prove_equal(
+            "s", "", (left, -X), (sp.S.One, sp.sin(X) ** 2 + sp.cos(X) ** 2)
+        )
+        assert found.holds
+        assert found.data["inputs"] == {
+            "relation": "left = right",
+            "left": ["(x + b) - (2*x + b)", "1"],
+            "right": ["-x", "cos(x)**2 + sin(x)**2"],
+            "assumptions": {"b": "positive", "x": "real"},
+        }
+        assert symbolic.prove_equal("s", "", (left, X)).outcome == "fails"
+        assert symbolic.prove_equal("s", "", (left, -X), (X, B)).outcome == "fails"
+        assert symbolic.prove_equal("s", "").outcome == "undecided"
+
+    def test_limits_say_from_where(self):
+        found = symbolic.prove_limit("s", "", 1 / B, B, 0, sp.oo).data["inputs"]
+        assert [found[key] for key in ("symbol", "to", "side", "value")] == [
+            "b",
+            "0",
+            "above",
+            "oo",
+        ]
+        found = symbolic.prove_limit("s", "", 1 / B, B, sp.oo, 0).data["inputs"]
+        assert [found[key] for key in ("to", "side", "value")] == ["oo", "below", "0"]
 
 
 class TestBall:
@@ -101,22 +130,43 @@ class TestBall:
 class TestEnclosure:
     def test_positive_everywhere(self):
         found = positive_on_box(
-            "", lambda x, y: x * x - x * y + y * y + 1, {"x": (-1, 1), "y": (-1, 1)}
+            "", lambda x, y: x * x - x * y + y * y + 1, {"x": (-1, 1), "y": (-1, 1)}, name="f"
         )
         assert found.holds
-        assert found.data["cells"] >= 1
+        assert found.data["inputs"]["function"] == "f"
+        assert found.data["cells"] == found.data["tree"].count("0") >= 1
         assert found.data["inputs"]["box"]["x"] == ["-1", "1"]
 
     def test_dependency_is_beaten_by_splitting(self):
-        found = positive_on_box("", lambda x: x - x + half(), {"x": (0, 100)})
+        found = positive_on_box("", lambda x: x - x + half(), {"x": (0, 100)}, name="f")
         assert found.holds
         assert found.data["cells"] > 16
 
+    def test_the_tree_and_the_worst_cell(self):
+        found = positive_on_box("", lambda x: x * x - x + half(), {"x": (0, 2)}, name="f")
+        leaves, cells = list(found.data["tree"]), []
+
+        def replay(low, high):
+            if leaves.pop(0) == "0":
+                cells.append((low, high))
+            else:
+                replay(low, (low + high) / 2)
+                replay((low + high) / 2, high)
+
+        replay(Fraction(0), Fraction(2))
+        assert not leaves
+        assert len(cells) == found.data["cells"] > 2
+        assert (cells[0][0], cells[-1][1]) == (0, 2)
+        middles = [float(((low + high) / 2) ** 2 - (low + high) / 2) + 0.5 for low, high in cells]
+        worst = cells[middles.index(min(middles))]
+        assert found.data["worst_cell"] == {"x": [str(end) for end in worst]}
+        assert found.data["worst_value"] == pytest.approx(min(middles), rel=1e-14)
+
     def test_negative_somewhere(self):
-        assert positive_on_box("", lambda x: x - 1, {"x": (0, 3)}).outcome == "fails"
+        assert positive_on_box("", lambda x: x - 1, {"x": (0, 3)}, name="f").outcome == "fails"
 
     def test_touching_zero_is_never_positive(self):
-        found = positive_on_box("", lambda x: x * x, {"x": (-1, 1)}, max_cells=60)
+        found = positive_on_box("", lambda x: x * x, {"x": (-1, 1)}, name="f", max_cells=60)
         assert found.outcome in ("undecided", "fails")
 
 
@@ -140,7 +190,7 @@ class TestTie:
     def test_a_true_copy_holds(self):
         found = self._tie(lambda delta_ref, gap, beta: margins.optimal_margin(delta_ref, gap, beta))
         assert found.holds
-        assert found.data["count"] == len(self.AT["beta"])
+        assert found.data["runs"]["count"] == len(self.AT["beta"])
 
     @pytest.mark.parametrize(
         "package",

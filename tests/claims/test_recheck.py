@@ -37,7 +37,7 @@ def test_close():
 
 
 def test_rechecked_names_the_first_failure_and_needs_one_comparison():
-    assert recheck.rechecked("w", [("a", True), ("b", True)]).data["count"] == 2
+    assert recheck.rechecked("w", [("a", True), ("b", True)]).data["runs"] == {"count": 2}
     broken = recheck.rechecked("w", [("a", True), ("b", False), ("c", False)])
     assert broken.outcome == "fails"
     assert broken.summary == "w: b failed"

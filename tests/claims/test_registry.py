@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import subprocess
 import sys
 
@@ -19,9 +20,18 @@ def test_the_ids_of_this_paper():
         "equivalence",
         "relative-advantage",
         "undesirable-space",
+        "gradient-weakening",
         "pathological-convergence",
+        "different-objectives",
+        "cpo-penalty",
+        "cpo-margin",
+        "cpo-alignment",
         "cpo-constrained",
+        "e-cpo",
+        "e-cpoc",
+        "loss-to-delta",
         "margin-ranking",
+        "violation-rate",
     )
 
 
@@ -83,3 +93,22 @@ def test_listing_the_claims_loads_nothing_heavy():
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
     )
     assert out.stdout.strip() == "[]"
+
+
+def test_a_correction_names_a_reading_of_its_own_claim():
+    claim = registry.get_claim("undesirable-space")
+    reading = claim.readings[0]
+    stray = dataclasses.replace(reading, name="stray", corrects="no such reading")
+    with pytest.raises(ProblemError, match="no such reading"):
+        registry.register(dataclasses.replace(claim, readings=(*claim.readings, stray)))
+    assert registry.get_claim("undesirable-space") is claim
+
+
+@pytest.mark.parametrize("claim_id", claim_ids())
+def test_only_refuted_readings_are_corrected(claim_id):
+    claim = registry.get_claim(claim_id)
+    proofs = {reading.label: reading.proof for reading in claim.readings}
+    for reading in claim.readings:
+        for wrong in reading.corrected:
+            assert not proofs[wrong], f"{wrong} has a proof; what is there to correct?"
+            assert reading.proof, f"{reading.label} is no correction without a proof"
