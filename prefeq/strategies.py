@@ -18,15 +18,21 @@ Examples
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, TypeVar
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from hypothesis import strategies as st
 
 from prefeq.arrays import FloatArray, IntArray
 from prefeq.bandit import Bandit
+from prefeq.errors import ProblemError
 from prefeq.preferences import Preferences
+
+if TYPE_CHECKING:
+    from prefeq.claims.instance import Instance, Labels
+    from prefeq.counterexamples.case import Case
+    from prefeq.counterexamples.draws import Shape
 
 T = TypeVar("T")
 Draw = Callable[[st.SearchStrategy[T]], T]
@@ -201,6 +207,93 @@ def feasible_margins(
     slacks = st.one_of(st.just(0.0), st.floats(0.0, 3.0), st.floats(0.0, limit))
     slack = _fill(draw, preferences.winner.shape, slacks)
     return np.asarray(_pick(z, preferences.winner) - _pick(z, preferences.loser) - slack)
+
+
+@st.composite
+def exact_instances(
+    draw: Draw[Any],
+    *,
+    labels: Labels | None = None,
+    min_responses: int = 2,
+    max_responses: int = 5,
+    shapes: Sequence[Shape] | None = None,
+    by_reward: bool = False,
+    distinct: bool = False,
+) -> Instance:
+    """Draw an exact `Instance`: rational rewards, reference and β, and pairs of special graphs.
+
+    They are what the counterexample search draws; ``.bandit()`` and ``.preferences()`` turn one
+    into what the solvers take.
+
+    Parameters
+    ----------
+    labels
+        ``ordered``, ``bradley-terry``, or None for either.
+    min_responses, max_responses
+        Bounds of K, from 2 up.
+    shapes
+        Graphs to choose from, such as ``chain``, ``star``, ``cycle``, ``both-orders``; see
+        `prefeq.counterexamples.draws.SHAPES`. None for all.
+    by_reward
+        Order every pair by reward.
+    distinct
+        Make rewards distinct.
+
+    Examples
+    --------
+    >>> from hypothesis import find
+    >>> find(exact_instances(shapes=["cycle"]), lambda instance: instance.size == 3).pairs
+    ((0, 1), (1, 2), (2, 0))
+    """
+    from prefeq.counterexamples import draws
+    from prefeq.counterexamples.sources import HypothesisSource
+
+    return draws.instance(
+        HypothesisSource(draw),
+        labels=labels,
+        min_responses=min_responses,
+        max_responses=max_responses,
+        shapes=draws.SHAPES if shapes is None else shapes,
+        by_reward=by_reward,
+        distinct=distinct,
+    )
+
+
+def cases(claim: str, reading: str) -> st.SearchStrategy[Case]:
+    """Draw cases as `prefeq.search` does when it attacks a reading.
+
+    Parameters
+    ----------
+    claim
+        Its id.
+    reading
+        The reading with its part, if it has one: ``"non-empty (if)"``.
+
+    Raises
+    ------
+    ProblemError
+        On an unknown claim or reading.
+
+    Examples
+    --------
+    >>> from hypothesis import find
+    >>> drawn = cases("margin-ranking", "zero-limit-loss-ranks")
+    >>> find(drawn, lambda case: case.instance.beta == 1).policies
+    {'pi': (Fraction(1, 2), Fraction(1, 2))}
+    """
+    from prefeq.counterexamples import targets
+    from prefeq.counterexamples.sources import HypothesisSource
+
+    chosen = targets.select(f"{claim}/{reading}")
+    if [target.reading.label for target in chosen] != [reading]:
+        labels = ", ".join(target.reading.label for target in chosen)
+        raise ProblemError(f"reading {reading!r} has parts; name one: {labels}")
+
+    @st.composite
+    def drawn(draw: Draw[Any]) -> Case:
+        return chosen[0].falsifier.draw(HypothesisSource(draw))
+
+    return drawn()
 
 
 def _pick(values: FloatArray, index: IntArray) -> FloatArray:

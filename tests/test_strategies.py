@@ -88,3 +88,27 @@ def test_importing_prefeq_leaves_hypothesis_alone() -> None:
     code = "import prefeq, sys; print('hypothesis' in sys.modules, 'scipy' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["False", "False"]
+
+
+@given(strategies.exact_instances(labels="ordered", by_reward=True, max_responses=4))
+def test_exact_instances_are_as_asked(made) -> None:
+    assert made.labels == "ordered"
+    assert 2 <= made.size <= 4
+    assert sum(made.ref) == 1
+    assert min(made.ref) > 0
+    assert all(made.gap(k) >= 0 for k in range(len(made.pairs)))
+    made.preferences().check(made.bandit())
+
+
+@pytest.mark.parametrize(
+    "kind",
+    {
+        "tie": lambda made: made.gap(0) == 0,
+        "aligned": lambda made: made.gap(0) > 0 and made.ref_ratio(0) > 1,
+        "both orders": lambda made: len({frozenset(p) for p in made.pairs}) < len(set(made.pairs)),
+        "skewed to 1e-6": lambda made: min(made.ref) < 1e-6,
+    }.items(),
+    ids=lambda kind: kind[0],
+)
+def test_every_kind_of_exact_instance_is_drawn(kind) -> None:
+    assert kind[1](find(strategies.exact_instances(), kind[1], settings=UNSHRUNK))
