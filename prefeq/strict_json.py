@@ -57,6 +57,11 @@ def write_json(path: str | os.PathLike[str], value: Any) -> None:
         If `value` has no strict JSON form or the file cannot be written.
     """
     text = json.dumps(to_plain(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    write_text(path, text)
+
+
+def write_text(path: str | os.PathLike[str], text: str) -> None:
+    """Write `text` to `path` in UTF-8, likewise whole or not at all."""
     target = Path(path).resolve()  # a link stays a link
     temporary = None
     try:

@@ -1,0 +1,1 @@
+"""The bundle of evidence: written canonically, re-checked by other arithmetic."""
