@@ -53,11 +53,16 @@ format: $(VENV)/.dev ## Rewrite the sources in the house style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-campaign: $(VENV)/.test ## Run the full-size accuracy campaigns, and store what they measured
+campaign: $(VENV)/.test ## Run the full-size campaigns (an hour or more), and store what they measured
 	$(BIN)/python benchmarks/accuracy.py
+	$(BIN)/python benchmarks/mutants.py
+	$(BIN)/python benchmarks/tampering.py
+	$(BIN)/python benchmarks/search_campaign.py
 
-readme: $(VENV)/.core ## Write the table of verdicts into README.md
+readme: $(VENV)/.test ## Write the README's verdicts, the pages of claims and bugs, the fixed texts
 	$(BIN)/python -m prefeq.claims.markdown README.md docs/claims.md
+	$(BIN)/python -m prefeq.bundle.snapshot
+	$(BIN)/python tests/claims/planted_bugs.py docs/planted-bugs.md
 
 bench: $(VENV)/.dev ## Run every benchmark, and store what it measured
 	@set -e; for bench in benchmarks/bench_*.py; do echo "$$bench"; $(BIN)/python "$$bench"; done

@@ -9,7 +9,7 @@ from prefeq.bandit import Bandit
 from prefeq.errors import InfeasibleError, ProblemError, TableError, UnsolvedError
 from prefeq.preferences import Preferences
 from prefeq.solution import Solution, Status, Trajectory
-from prefeq.solvers import solve_cpo, solve_dpo, solve_rlhf
+from prefeq.solvers import solve_cpo, solve_dpo, solve_penalty, solve_rlhf
 
 __version__ = "0.1.0"
 
@@ -28,8 +28,11 @@ __all__ = [
     "load_capitals",
     "losses",
     "margins",
+    "recheck",
+    "search",
     "solve_cpo",
     "solve_dpo",
+    "solve_penalty",
     "solve_rlhf",
     "verify",
 ]
@@ -40,6 +43,8 @@ _LAZY = {
     "load_capitals": ("prefeq.capitals", "load_capitals"),
     "losses": ("prefeq.losses", None),
     "margins": ("prefeq.margins", None),
+    "recheck": ("prefeq.bundle.recheck", "recheck"),
+    "search": ("prefeq.counterexamples", "search"),
     "verify": ("prefeq.claims", "verify"),
 }
 

@@ -17,6 +17,7 @@ _VERIFY = """examples:
   prefeq verify                           every claim, in every reading; then the capitals
   prefeq verify equivalence assumption    only these, with what each reading says
   prefeq verify --json report.json        the same with all evidence, for a machine
+  prefeq verify --bundle evidence         evidence to recheck, and a page a claim
 
 exit code: 0 if every reading is decided and all evidence re-checks, 1 otherwise
 """
@@ -32,6 +33,28 @@ FILE    columns prompt, winner, loser and optionally prob (the probability that 
         preferred; it overrides --labels) and mass (default: equal, of sum 1 in each prompt).
 OUT     strict JSON: infinities are the strings "inf" and "-inf"; what does not exist is null
         (the log-policy of a DPO that diverges, everything of a CPO whose margins contradict).
+"""
+
+_SEARCH = """examples:
+  prefeq search equivalence                             every reading of a claim
+  prefeq search margin-ranking/limit --budget 100000    one reading, with more tries
+  prefeq search "undesirable-space/non-empty (only-if)"
+  prefeq search undesirable-space/non-empty:only-if     the same: one part of a reading
+
+What is found is shrunk to a small instance of simple numbers, and certified exactly. The same
+seed finds the same. Ctrl-C ends a search early; what it has found is printed and written.
+
+exit code: 0 whether or not a counterexample is found, 2 on bad input, 130 if interrupted
+"""
+
+_RECHECK = """examples:
+  prefeq verify --bundle evidence                         write evidence/evidence.json
+  prefeq recheck evidence/evidence.json                   recompute all of it
+  prefeq recheck evidence/evidence.json --only equivalence
+
+Every number and every verdict is computed anew in other arithmetic (mpmath, integers, balls).
+
+exit code: 0 if all agree, 1 at the first field that does not (it is named), 2 on unusable input
 """
 
 
@@ -61,6 +84,9 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=raw,
     )
     verify.add_argument("claims", nargs="*", metavar="CLAIM", help="claim ids (default: all)")
+    verify.add_argument(
+        "--bundle", metavar="DIR", help="write evidence.json, its schema and a page a claim to DIR"
+    )
     verify.set_defaults(run=_verify)
 
     solve = commands.add_parser(
@@ -84,7 +110,34 @@ def _parser() -> argparse.ArgumentParser:
     solve.add_argument("--pairs", metavar="FILE", help="pairs to use (default: all, by reward)")
     solve.set_defaults(run=_solve)
 
-    for command in (verify, solve):
+    search = commands.add_parser(
+        "search",
+        help="search for a counterexample to a claim",
+        description="Search for counterexamples to readings of a claim: random and structured.",
+        epilog=_SEARCH,
+        formatter_class=raw,
+    )
+    search.add_argument(
+        "targets", nargs="+", metavar="CLAIM[/READING]", help="a claim, or one of its readings"
+    )
+    search.add_argument(
+        "--budget", type=int, default=10_000, help="tries for each reading (default: %(default)s)"
+    )
+    search.add_argument("--seed", type=int, default=0, help="default: %(default)s")
+    search.set_defaults(run=_search)
+
+    recheck = commands.add_parser(
+        "recheck",
+        help="recompute a bundle of evidence by other arithmetic",
+        description="Recompute every number and every verdict of a bundle of evidence.",
+        epilog=_RECHECK,
+        formatter_class=raw,
+    )
+    recheck.add_argument("bundle", metavar="FILE", help="evidence.json, or the folder that has it")
+    recheck.add_argument("--only", metavar="CLAIM", help="recompute this claim alone")
+    recheck.set_defaults(run=_recheck, json=None)
+
+    for command in (verify, solve, search):
         command.add_argument("--json", metavar="OUT", help="write the full report to OUT")
     return parser
 
@@ -94,9 +147,14 @@ def _verify(args: argparse.Namespace) -> int:
     from prefeq.progress import progress
     from prefeq.strict_json import write_json
 
+    if args.bundle:
+        from prefeq.bundle.write import check_directory, write_bundle
+
+        check_directory(args.bundle)
     report = verify(args.claims or None, progress)
     if args.json:
         write_json(args.json, report.to_dict())
+    written = write_bundle(report, args.bundle) if args.bundle else None
     print(report)
     if args.claims:
         print(f"\n{report.statements}")
@@ -104,6 +162,8 @@ def _verify(args: argparse.Namespace) -> int:
         from prefeq.story import capitals_story
 
         print(f"\n{capitals_story()}")
+    if written:
+        print(f"\nThe evidence is in {written}; a page a claim is beside it.")
     return OK if report.ok else FAILED
 
 
@@ -126,6 +186,30 @@ def _solve(args: argparse.Namespace) -> int:
     if args.json:
         write_json(args.json, report.to_dict())
     print(report)
+    return OK
+
+
+def _search(args: argparse.Namespace) -> int:
+    from prefeq.counterexamples import search
+    from prefeq.progress import progress
+    from prefeq.strict_json import write_json
+
+    report = search(args.targets, budget=args.budget, seed=args.seed, progress=progress)
+    if args.json:
+        write_json(args.json, report.to_dict())
+    print(report)
+    return INTERRUPTED if report.interrupted else OK
+
+
+def _recheck(args: argparse.Namespace) -> int:
+    from prefeq.bundle.recheck import Disagreement, recheck
+    from prefeq.progress import progress
+
+    try:
+        print(recheck(args.bundle, args.only, progress))
+    except Disagreement as disagreement:
+        print(f"DISAGREES: {disagreement}")
+        return FAILED
     return OK
 
 

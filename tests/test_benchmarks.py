@@ -28,6 +28,7 @@ def test_the_committed_numbers_keep_their_promises(accuracy: ModuleType) -> None
         "cpo_moderate": 2000,
         "cpo_800_nats": 2000,
         "cpo_against_clarabel": 500,
+        "penalty": 1000,
     }
     assert COMMITTED["cpo_moderate"]["not_optimal"] == COMMITTED["cpo_800_nats"]["not_optimal"] == 0
 
@@ -40,6 +41,9 @@ def test_the_committed_numbers_keep_their_promises(accuracy: ModuleType) -> None
         ("dpo", "residual_below_the_error"),
         ("cpo_800_nats", "worst_residual"),
         ("cpo_against_clarabel", "worst_difference_in_pi"),
+        ("penalty", "worst_error"),
+        ("penalty", "worst_fold_error"),
+        ("penalty", "not_answered"),
     ],
 )
 def test_a_broken_promise_is_seen(accuracy: ModuleType, campaign: str, number: str) -> None:
@@ -56,6 +60,7 @@ def test_a_small_run_of_every_campaign(accuracy: ModuleType) -> None:
             "cpo_moderate": accuracy.measure_cpo(100, 3.0, 13),
             "cpo_800_nats": accuracy.measure_cpo(100, 800.0, 14),
             "cpo_against_clarabel": accuracy.measure_clarabel(20),
+            "penalty": accuracy.measure_penalty(40),
         }
     )
 
@@ -69,3 +74,22 @@ def test_the_readme_shows_the_committed_numbers(accuracy: ModuleType) -> None:
 def test_the_import_stays_under_its_limit() -> None:
     result = json.loads((BENCHMARKS / "results" / "import.json").read_text())
     assert result["prefeq_best_s"] <= result["limit_s"] == 0.3
+
+
+def test_the_readme_says_what_the_campaigns_found():
+    root = Path(__file__).resolve().parents[1]
+    readme = " ".join((root / "README.md").read_text("utf-8").split())
+    mutants, tampering, search = (
+        json.loads((root / "benchmarks" / "results" / f"{name}.json").read_text("utf-8"))
+        for name in ("mutants", "tampering", "search")
+    )
+    assert f"{mutants['noticed']} of {mutants['bugs']} planted bugs were noticed" in readme
+    assert f"{tampering['caught']} of {tampering['tamperings']} tamperings were caught" in readme
+    false = [r for r in search["results"] if r["refutable"]]
+    true = [r for r in search["results"] if not r["refutable"]]
+    assert all(r["found"] and r["certified"] for r in false)
+    assert not any(r["found"] for r in true)
+    slowest = max(r["seconds"] for r in false)
+    assert f"each of the {len(false) // 3} refuted readings" in readme
+    assert f"from each of three seeds, within {slowest:.1f} s" in readme
+    assert f"none to the {len(true)} proved ones in {search['tries']:,} tries each" in readme

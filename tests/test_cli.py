@@ -131,6 +131,8 @@ def test_bad_pairs(capsys: Any, tmp_path: Path, table: Path) -> None:
         (["solve", "TABLE", "--beta", "1", "--json", "TABLE"], ["input"]),
         (["verify", "no-such-claim"], ["'no-such-claim'", "equivalence", "margin-ranking"]),
         (["verify", "assumption", "--json", "absent/out.json"], ["no such directory"]),
+        (["verify", "assumption", "--bundle", "TABLE"], ["answers.csv", "not a directory"]),
+        (["verify", "no-such-claim", "--bundle", "new"], ["'no-such-claim'"]),
     ],
 )
 def test_bad_arguments(
@@ -197,6 +199,25 @@ def test_verify_one_claim_for_real(tmp_path: Path) -> None:
     assert "assumption" in done.stdout
 
 
+@pytest.mark.parametrize(("ok", "code"), [(True, 0), (False, 1)])
+def test_verify_writes_a_bundle_whatever_the_verdicts(
+    capsys: Any, tmp_path: Path, monkeypatch: Any, ok: bool, code: int
+) -> None:
+    report = claims.verify("margin-ranking")
+    monkeypatch.setattr(type(report), "ok", ok)
+    monkeypatch.setattr(claims, "verify", lambda *args: report)
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["verify", "margin-ranking", "--bundle", "deep/er"]) == code
+    evidence = Path("deep") / "er" / "evidence.json"
+    assert capsys.readouterr().out.endswith(
+        f"\n\nThe evidence is in {evidence}; a page a claim is beside it.\n"
+    )
+    assert strict_loads(evidence.read_text("utf-8"))["claims"] == report.to_dict()["claims"]
+    assert sorted(path.name for path in evidence.parent.iterdir()) == [
+        "evidence.json", "evidence.schema.json", "margin-ranking.md",
+    ]  # fmt: skip
+
+
 # The rest -----------------------------------------------------------------------------------------
 
 
@@ -213,7 +234,7 @@ def test_the_examples_of_the_help_parse() -> None:
     parser = cli._parser()
     text = cli._VERIFY + cli._SOLVE
     lines = [line for line in text.splitlines() if line.startswith("  prefeq ")]
-    assert len(lines) == 6
+    assert len(lines) == 7
     for line in lines:
         command = line.split("   ")[0].split()  # what follows is a comment
         assert parser.parse_args(command[1:]).command == command[1]
