@@ -52,12 +52,16 @@ def _names(readings: list[ReadingResult]) -> str:
 
 
 def _counts(readings: list[ReadingResult]) -> str:
-    """Count the steps of the proofs of several readings, and the points they are tied at."""
+    """Count the steps of the proofs of several readings, and what holds them to the package."""
     items = [item for reading in readings for item in reading.evidence]
     kinds = Counter(item.kind for item in items if item.step and item.kind in PROOF_KINDS)
     steps = [f"{kinds[kind]} {kind}" for kind in sorted(kinds)]
-    points = sum(item.data["runs"]["count"] for item in items if item.kind == "tie")
-    return "; ".join([" + ".join(steps), f"tied at {points} points"])
+    tied, again = (
+        sum(item.data["runs"]["count"] for item in items if item.kind == kind)
+        for kind in ("tie", "recheck")
+    )
+    anchors = [f"tied at {tied} points"] * bool(tied) + [f"re-checked {again} times"] * bool(again)
+    return "; ".join([" + ".join(steps), *anchors])
 
 
 def replace_region(page: str, text: str, start: str = START, end: str = END) -> str:
