@@ -262,7 +262,12 @@ def test_an_interrupt_is_one_line_and_no_file(
 
     monkeypatch.setattr(tabular, "solve_table", interrupted)
     out = tmp_path / "out.json"
-    assert cli.main(["solve", str(table), "--beta", "1", "--json", str(out)]) == 130
+    # what runs the tests may ignore interrupts (nohup does)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        assert cli.main(["solve", str(table), "--beta", "1", "--json", str(out)]) == 130
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert capsys.readouterr().err == "prefeq: interrupted\n"
     assert not out.exists()
 

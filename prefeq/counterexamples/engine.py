@@ -73,6 +73,9 @@ def search(
     >>> report.results[0].found
     True
     """
+    for name, number in (("budget", budget), ("seed", seed)):
+        if isinstance(number, bool) or not isinstance(number, int):
+            raise ProblemError(f"{name} = {number!r}: pass a whole number, such as 1000")
     if budget < 1:
         raise ProblemError(f"budget = {budget}: at least one case must be tried")
     if seed < 0:

@@ -268,3 +268,10 @@ def test_progress_counts_tries_and_is_closed(monkeypatch: Any) -> None:
         ("assumption/toy 1, hundreds of tries", 10),
         "wiped",
     ]
+
+
+@pytest.mark.parametrize("numbers", [{"budget": 2.5}, {"seed": "a"}, {"budget": True}])
+def test_a_count_that_is_no_whole_number_is_named(numbers) -> None:
+    ((name, value),) = numbers.items()
+    with pytest.raises(pq.ProblemError, match=f"{name} = {value!r}: pass a whole number"):
+        pq.search("assumption", **numbers)

@@ -72,6 +72,8 @@ def test_an_interrupt_prints_and_writes_what_was_found(tmp_path: Path) -> None:
         [sys.executable, "-m", "prefeq.cli", "search", "margin-ranking/limit",
          "--budget", "10000000", "--json", str(out)],
         stdout=subprocess.PIPE, stderr=theirs, text=True,
+        # what runs the tests may ignore interrupts (nohup does); a child would inherit that
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
     os.close(theirs)
     bar = ""
@@ -80,8 +82,11 @@ def test_an_interrupt_prints_and_writes_what_was_found(tmp_path: Path) -> None:
             bar += os.read(ours, 4096).decode()
     finally:
         process.send_signal(signal.SIGINT)
-        shown, _ = process.communicate(timeout=60)
-        os.close(ours)
+        try:
+            shown, _ = process.communicate(timeout=60)
+        finally:
+            process.kill()
+            os.close(ours)
     assert process.returncode == 130
     assert "margin-ranking/limit, hundreds of tries [" in bar
     assert "(interrupted)" in shown
