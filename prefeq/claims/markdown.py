@@ -86,7 +86,10 @@ gradient descent from the reference tends to; the statement says so where anothe
 
 In all of them `delta` is log π(w) − log π(l), `gap` the reward gap, `delta*` = `delta_ref` + gap/β
 the margin of the RLHF optimum, q the probability of the label and U the policies with `delta_ref` <
-`delta` < 0.
+`delta` < 0. x is `delta` - `delta_ref`; L the DPO loss of a pair and R its mean over a soft label;
+t the target margin of a loss and t' that of the swapped pair; J the RLHF objective and F = J +
+gamma E[delta] the penalty's. m is the mass of a pair, but in `cpo-constrained` the margin asked
+for; d(y) the mass that a response wins less what it loses, and d alone the margin at the fold.
 """
 
 
