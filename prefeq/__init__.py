@@ -15,6 +15,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Bandit",
+    "Disagreement",
     "InfeasibleError",
     "Preferences",
     "ProblemError",
@@ -38,6 +39,7 @@ __all__ = [
 ]
 
 _LAZY = {
+    "Disagreement": ("prefeq.bundle.recheck", "Disagreement"),
     "capitals_table": ("prefeq.capitals", "capitals_table"),
     "compare": ("prefeq.comparison", "compare"),
     "load_capitals": ("prefeq.capitals", "load_capitals"),

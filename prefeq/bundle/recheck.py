@@ -25,7 +25,7 @@ READING = ("reading", "part", "verdict", "vacuous", "scope", "evidence")
 ITEM = ("kind", "summary", "data")
 
 
-class Disagreement(Exception):
+class Disagreement(ProblemError):
     """Something in the bundle is not what it must be.
 
     Attributes

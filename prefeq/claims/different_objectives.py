@@ -135,15 +135,9 @@ def _same_margins(bandit: bandits.Bandit, prefs: preferences.Preferences) -> boo
 
 
 def _other_way_round() -> Iterator[Evidence]:
-    """L → 0 along the descent, and a pair with m·L_k < m·softplus(βδ_ref) has δ > 0.
-
-    So descent aligns every pair, and RLHF every pair iff none is violated: δ* is its margin.
-    """
+    """Descent aligns every pair, and RLHF every pair iff none is violated: δ* is its margin."""
     yield lemmas.rlhf_margin_identity()
-    yield from lemmas.convex_and_smooth()
-    yield lemmas.acyclic_heights()
-    yield from lemmas.ordered_slope()
-    yield from lemmas.ordered_loss_falls()
+    yield from lemmas.descent_aligns()
     yield recheck.rechecked("descent aligns what RLHF does not", _descents())
     yield from (ties.pair_loss(), ties.pair_gradient(), ties.rlhf_margin())
 

@@ -215,6 +215,19 @@ def ordered_slope() -> list[Evidence]:
     ]
 
 
+def descent_aligns() -> list[Evidence]:
+    """On ordered pairs without a cycle L → 0 along the descent, so every pair ends with δ > 0.
+
+    A pair whose term m·L_k is below m·softplus(βδ_ref) has δ > 0.
+    """
+    return [
+        *convex_and_smooth(),
+        acyclic_heights(),
+        *ordered_slope(),
+        *ordered_loss_falls(),
+    ]
+
+
 def cycle_sum(largest: int = 6) -> Evidence:
     """Margins around a directed cycle sum to zero, so they cannot all be positive."""
     sums = []

@@ -144,11 +144,8 @@ def _ordered_comparisons(data: dict[str, Any]) -> Iterator[recheck.Comparison]:
 
 
 def _ordered_transient() -> Iterator[Evidence]:
-    """L → 0 along the descent, and a pair with m·L_k < m·softplus(βδ_ref) has δ > 0."""
-    yield from lemmas.convex_and_smooth()
-    yield lemmas.acyclic_heights()
-    yield from lemmas.ordered_slope()
-    yield from lemmas.ordered_loss_falls()
+    """Every pair ends with δ > 0, and the loss of ordered pairs only ever falls."""
+    yield from lemmas.descent_aligns()
     yield recheck.rechecked("gradient descent aligns every pair", _all_leave())
     yield from (ties.pair_loss(), ties.pair_gradient(), ties.certificate())
 

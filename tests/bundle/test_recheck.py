@@ -327,3 +327,8 @@ def test_the_recheck_imports_none_of_what_it_checks(file):
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.stdout.strip() == "[]", done.stdout + done.stderr
+
+
+def test_a_disagreement_is_one_of_the_package_s_own_errors() -> None:
+    assert issubclass(pq.Disagreement, ProblemError)
+    assert issubclass(pq.Disagreement, ValueError)
