@@ -16,8 +16,17 @@ Array: TypeAlias = Any
 
 LN2 = math.log(2)
 
+_NUMPY = array_api_compat.array_namespace(np.zeros(()))
+
 quiet = np.errstate(all="ignore")
 """Decorator: infinities are answers here, not accidents (only NumPy would warn of them)."""
+
+
+def namespace(array: Array) -> Any:
+    """Return the array namespace of one array (or of a Python number: NumPy's)."""
+    if isinstance(array, np.ndarray | np.generic | Real):  # most are: save the lookup
+        return _NUMPY
+    return array_api_compat.array_namespace(array)
 
 
 def real(**named: Array) -> tuple[Any, ...]:
@@ -31,7 +40,7 @@ def real(**named: Array) -> tuple[Any, ...]:
     """
     arrays = [value for value in named.values() if not _is_plain(value)]
     try:
-        xp = array_api_compat.array_namespace(*arrays) if arrays else _numpy()
+        xp = array_api_compat.array_namespace(*arrays) if arrays else _NUMPY
     except TypeError as error:
         raise ProblemError(
             f"{', '.join(named)} must be numbers or arrays of one library: {error}"
@@ -82,10 +91,6 @@ def scalar(value: Array) -> Array:
 
 def _is_plain(value: Array) -> bool:
     return isinstance(value, (Real, list, np.bool_))
-
-
-def _numpy() -> Any:
-    return array_api_compat.array_namespace(np.zeros(()))
 
 
 def _float64(xp: Any, name: str, value: Array, device: Any) -> Array:

@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import array_api_compat
 import numpy as np
 
 from prefeq import graphs
+from prefeq._namespace import namespace
 from prefeq.arrays import (
     MAX_MASS,
     MAX_NATS,
     BoolArray,
-    FloatArray,
     IntArray,
     as_float,
     as_index,
+    common,
     freeze,
+    is_tensor,
     refuse,
     sigmoid,
+    spread_out,
     take,
+    to_numpy,
 )
 from prefeq.bandit import Bandit
 from prefeq.errors import ProblemError
@@ -61,54 +68,57 @@ class Preferences:
     Preferences(P=2: 0>1 with q=0.731059, 0>2 with q=0.731059)
     """
 
-    winner: IntArray
-    loser: IntArray
+    winner: Any
+    loser: Any
     prob: Any = 1.0
     log_odds: Any = None
     mass: Any = None
 
     def __post_init__(self) -> None:
-        winner, loser = as_index("winner", self.winner), as_index("loser", self.loser)
-        log_odds = self._log_odds()
-        given = () if self.mass is None else (as_float("mass", self.mass),)
-        try:
-            shape = np.broadcast_shapes(winner.shape, loser.shape, log_odds.shape)
-            shape = np.broadcast_shapes(shape, *(m.shape for m in given))
-        except ValueError as error:
-            raise ProblemError(
-                f"shape mismatch: winner {winner.shape}, loser {loser.shape}, labels "
-                f"{log_odds.shape} and mass {[m.shape for m in given]} do not broadcast"
-            ) from error
-        if not shape:
-            raise ProblemError("winner and loser need a pair axis: pass [w] and [l], not w and l")
-        mass = given[0] if given else np.full(shape, 1.0 / max(shape[-1], 1))
-        winner, loser, log_odds, mass = (
-            np.array(np.broadcast_to(a, shape)) for a in (winner, loser, log_odds, mass)
+        xp, device = common(
+            winner=self.winner,
+            loser=self.loser,
+            prob=self.prob,
+            log_odds=self.log_odds,
+            mass=self.mass,
         )
-        refuse("mass", mass, ~(np.isfinite(mass) & (mass >= 0)), "must be finite and >= 0")
+        winner = as_index("winner", self.winner, xp, device)
+        loser = as_index("loser", self.loser, xp, device)
+        log_odds = self._log_odds(xp, device)
+        given = () if self.mass is None else (as_float("mass", self.mass, xp, device),)
+        shape = _pair_shape(winner, loser, log_odds, *given)
+        share = xp.full(shape, 1.0 / max(shape[-1], 1), dtype=xp.float64, device=device)
+        winner, loser, log_odds, mass = (
+            spread_out(xp, a, shape)
+            for a in (winner, loser, log_odds, given[0] if given else share)
+        )
+        refuse("mass", mass, ~(xp.isfinite(mass) & (mass >= 0)), "must be finite and >= 0")
         refuse("mass", mass, mass > MAX_MASS, f"is above {MAX_MASS:g}; rescale the masses")
         present = mass > 0
         refuse("winner", winner, present & (winner < 0), "a response index must be >= 0")
         refuse("loser", loser, present & (loser < 0), "a response index must be >= 0")
         refuse("winner", winner, present & (winner == loser), "is its own loser; drop the pair")
-        winner[~present] = loser[~present] = 0
+        if not bool(xp.all(present)):
+            winner[~present] = 0
+            loser[~present] = 0
         for name, array in (("winner", winner), ("loser", loser), ("mass", mass)):
             object.__setattr__(self, name, freeze(array))
         object.__setattr__(self, "log_odds", freeze(log_odds))
         object.__setattr__(self, "prob", freeze(sigmoid(log_odds)))
 
-    def _log_odds(self) -> FloatArray:
+    def _log_odds(self, xp: Any, device: Any) -> Any:
+        prob = as_float("prob", self.prob, xp, device)
         if self.log_odds is None:
-            prob = as_float("prob", self.prob)
             refuse("prob", prob, ~((prob >= 0) & (prob <= 1)), "a label probability is in [0, 1]")
             with np.errstate(divide="ignore"):
-                return np.asarray(np.log(prob) - np.log1p(-prob))
-        log_odds, prob = as_float("log_odds", self.log_odds), as_float("prob", self.prob)
+                return xp.log(prob) - xp.log1p(-prob)
+        log_odds = as_float("log_odds", self.log_odds, xp, device)
         # the default, or what `dataclasses.replace` passes on
-        if not np.array_equal(prob, np.ones(())) and not np.array_equal(prob, sigmoid(log_odds)):
+        default = not prob.shape and float(prob) == 1.0
+        if not default and not _same(xp, prob, sigmoid(log_odds)):
             raise ProblemError("prob and log_odds are two spellings of one label: pass one of them")
-        refuse("log_odds", log_odds, np.isnan(log_odds), "label log-odds must not be NaN")
-        huge = np.isfinite(log_odds) & (np.abs(log_odds) > MAX_NATS)
+        refuse("log_odds", log_odds, xp.isnan(log_odds), "label log-odds must not be NaN")
+        huge = xp.isfinite(log_odds) & (xp.abs(log_odds) > MAX_NATS)
         refuse("log_odds", log_odds, huge, f"is beyond {MAX_NATS:g} nats; inf is a certain label")
         return log_odds
 
@@ -137,7 +147,7 @@ class Preferences:
         """
         if not isinstance(n, int | np.integer) or n < 1:
             raise ProblemError(f"n = {n!r}: draw at least one comparison (a positive integer)")
-        population = cls.bradley_terry(bandit, pairs)
+        population = cls.bradley_terry(bandit, pairs).to_numpy()
         rng = np.random.default_rng(seed)
         share = population.mass
         total = np.sum(share, axis=-1, keepdims=True)
@@ -148,12 +158,20 @@ class Preferences:
         drew = count > 0
         with np.errstate(divide="ignore"):
             odds = np.log(np.where(drew, wins, 1)) - np.log(np.where(drew, count - wins, 1))
-        return cls(population.winner, population.loser, log_odds=odds, mass=count / n)
+        xp, device = common(reward=bandit.reward)
+        drawn = (population.winner, population.loser, odds, count / n)
+        winner, loser, odds, mass = (xp.asarray(array, device=device) for array in drawn)
+        return cls(winner, loser, log_odds=odds, mass=mass)
 
     @property
     def batch_shape(self) -> tuple[int, ...]:
         """Shape of the leading axes."""
-        return self.winner.shape[:-1]
+        return tuple(self.winner.shape[:-1])
+
+    @property
+    def xp(self) -> Any:
+        """The array namespace of its arrays."""
+        return namespace(self.mass)
 
     @property
     def P(self) -> int:
@@ -161,9 +179,15 @@ class Preferences:
         return int(self.winner.shape[-1])
 
     @property
-    def present(self) -> BoolArray:
+    def present(self) -> Any:
         """Where the mass is positive, shape ``(..., P)``."""
-        return np.asarray(self.mass > 0)
+        return self.mass > 0
+
+    def to_numpy(self) -> Preferences:
+        """Return the same pairs in NumPy arrays, e.g. of some that were built from tensors."""
+        if not is_tensor(self.mass):
+            return self
+        return self._map(to_numpy)
 
     def check(self, bandit: Bandit) -> None:
         """Raise a `ProblemError` unless every present pair names two responses of `bandit`."""
@@ -178,38 +202,39 @@ class Preferences:
                 f"shape mismatch: pairs have batch shape {self.batch_shape}, the bandit "
                 f"{bandit.batch_shape}; they must agree (or the pairs broadcast to the bandit)"
             )
+        common(bandit=bandit.reward, pairs=self.mass)
+        xp, present = self.xp, self.present
+        ragged = not bool(xp.all(bandit.support))
         for name, index in (("winner", self.winner), ("loser", self.loser)):
-            bad = self.present & (index >= bandit.K)
+            bad = present & (index >= bandit.K)
             refuse(name, index, bad, f"is out of range: the bandit has K = {bandit.K} responses")
-            on = np.take_along_axis(
-                np.broadcast_to(bandit.support, (*lead, bandit.K)),
-                np.broadcast_to(np.where(bad, 0, index), (*lead, self.P)),
-                axis=-1,
-            )
-            wide = np.broadcast_to(index, on.shape)
-            off = np.broadcast_to(self.present, on.shape) & ~on
-            refuse(name, wide, off, "is off the support of the reference (ref_logp = -inf)")
+            if ragged:
+                off = xp.broadcast_to(present, (*lead, self.P)) & ~take(bandit.support, index)
+                wide = xp.broadcast_to(index, off.shape)
+                refuse(name, wide, off, "is off the support of the reference (ref_logp = -inf)")
         object.__setattr__(self, "_fits", bandit)
 
-    def reward_gap(self, bandit: Bandit) -> FloatArray:
+    def reward_gap(self, bandit: Bandit) -> Any:
         """Return Δr = r(w) − r(l), shape ``(..., P)`` (0 for absent pairs)."""
         self.check(bandit)
         return take(bandit.reward, self.winner) - take(bandit.reward, self.loser)
 
-    def ref_margin(self, bandit: Bandit) -> FloatArray:
+    def ref_margin(self, bandit: Bandit) -> Any:
         """Return δ_ref = log π_ref(w) − log π_ref(l), shape ``(..., P)`` (0 for absent pairs)."""
         self.check(bandit)
         return self.margin_of(bandit.ref_logp)
 
-    def margin_of(self, logp: Any) -> FloatArray:
+    def margin_of(self, logp: Any) -> Any:
         """Return δ = log π(w) − log π(l) of a log-policy ``(..., K)``; 0 for absent pairs."""
-        logp = as_float("logp", logp)
+        logp = logp if is_tensor(logp) else as_float("logp", logp)
         for name, index in (("winner", self.winner), ("loser", self.loser)):
             k = logp.shape[-1]
             refuse(name, index, index >= k, f"is out of range: the policy has K = {k} responses")
+        xp = namespace(logp)
         won, lost = take(logp, self.winner), take(logp, self.loser)
+        zero = xp.zeros_like(won)
         same = won == lost  # -inf − -inf, and absent pairs, are no margin at all
-        return np.asarray(np.where(same, 0.0, won - np.where(same, 0.0, lost)))
+        return xp.where(same, zero, won - xp.where(same, zero, lost))
 
     def components(self, bandit: Bandit) -> IntArray:
         """Label the connected components of the comparison graph, ``(..., K)``; -1 off-support.
@@ -261,6 +286,9 @@ class Preferences:
 
     def _label(self, bandit: Bandit, *, directed: bool) -> IntArray:
         self.check(bandit)
+        if is_tensor(self.mass):
+            labels = self.to_numpy()._label(bandit.to_numpy(), directed=directed)
+            return self.xp.asarray(labels, device=array_api_compat.device(self.mass))
         labels = np.full((*bandit.batch_shape, bandit.K), -1, dtype=np.int64)
         for index in np.ndindex(bandit.batch_shape):
             row = self if not self.batch_shape else self.at(index, bandit.batch_shape)
@@ -283,19 +311,20 @@ class Preferences:
 
     def at(self, index: tuple[int, ...], lead: tuple[int, ...]) -> Preferences:
         """Return the pairs of one prompt of a batch of shape `lead`."""
-        part = object.__new__(Preferences)
-        for name in self.__dataclass_fields__:
-            array = getattr(self, name)
-            object.__setattr__(part, name, np.broadcast_to(array, (*lead, self.P))[index])
-        return part
+        xp = self.xp
+        return self._map(lambda array: xp.broadcast_to(array, (*lead, self.P))[index])
 
     def __getitem__(self, index: int) -> Preferences:
         """Return the pairs of one prompt (or sub-batch) of the leading axes."""
         if not self.batch_shape:
             raise ProblemError("these pairs belong to a single prompt: they cannot be indexed")
+        return self._map(lambda array: array[index])
+
+    def _map(self, change: Callable[[Any], Any]) -> Preferences:
+        """Return pairs of changed arrays, without checking them again."""
         part = object.__new__(Preferences)
         for name in self.__dataclass_fields__:
-            object.__setattr__(part, name, getattr(self, name)[index])
+            object.__setattr__(part, name, change(getattr(self, name)))
         return part
 
     def __repr__(self) -> str:
@@ -312,7 +341,7 @@ class Preferences:
         return f"Preferences(P={self.P}{': ' if shown else ''}{listed})"
 
 
-def _nominal_pairs(bandit: Bandit, pairs: Any) -> tuple[IntArray, IntArray, FloatArray | None]:
+def _nominal_pairs(bandit: Bandit, pairs: Any) -> tuple[Any, Any, Any]:
     """Split given pairs, or list every two responses with different rewards, higher one first."""
     if pairs is not None:
         index = as_index("pairs", pairs)
@@ -323,13 +352,36 @@ def _nominal_pairs(bandit: Bandit, pairs: Any) -> tuple[IntArray, IntArray, Floa
         probe = Preferences(index[..., 0], index[..., 1])
         probe.check(bandit)
         return probe.winner, probe.loser, None
-    low, high = np.triu_indices(bandit.K, 1)
-    gap = bandit.reward[..., low] - bandit.reward[..., high]
-    valid = bandit.support[..., low] & bandit.support[..., high] & (gap != 0)
-    order = np.argsort(~valid, axis=-1, kind="stable")
-    count = np.sum(valid, axis=-1, keepdims=True)
-    order = order[..., : int(np.max(count, initial=0))]
-    winner, loser = np.where(gap > 0, low, high), np.where(gap > 0, high, low)
-    winner, loser = (np.take_along_axis(a, order, axis=-1) for a in (winner, loser))
-    mass = np.take_along_axis(valid, order, axis=-1) / np.maximum(count, 1)
-    return winner, loser, mass
+    xp, device = common(reward=bandit.reward)
+    low, high = (xp.asarray(side, device=device) for side in np.triu_indices(bandit.K, 1))
+    gap = xp.take(bandit.reward, low, axis=-1) - xp.take(bandit.reward, high, axis=-1)
+    on = bandit.support
+    valid = xp.take(on, low, axis=-1) & xp.take(on, high, axis=-1) & (gap != 0)
+    order = xp.argsort(xp.astype(~valid, xp.int8), axis=-1, stable=True)
+    count = xp.sum(xp.astype(valid, xp.int64), axis=-1, keepdims=True)
+    order = order[..., : int(xp.max(count)) if math.prod(count.shape) else 0]
+    winner, loser = xp.where(gap > 0, low, high), xp.where(gap > 0, high, low)
+    winner, loser = (xp.take_along_axis(a, order, axis=-1) for a in (winner, loser))
+    shares = xp.astype(valid, xp.float64) / xp.astype(
+        xp.maximum(count, xp.ones_like(count)), xp.float64
+    )
+    return winner, loser, xp.take_along_axis(shares, order, axis=-1)
+
+
+def _pair_shape(*arrays: Any) -> tuple[int, ...]:
+    """Return the shape that winner, loser, labels and, where given, masses broadcast to."""
+    shapes = [tuple(array.shape) for array in arrays]
+    try:
+        shape = np.broadcast_shapes(*shapes)
+    except ValueError as error:
+        raise ProblemError(
+            f"shape mismatch: winner {shapes[0]}, loser {shapes[1]}, labels {shapes[2]} and mass "
+            f"{shapes[3:]} do not broadcast"
+        ) from error
+    if not shape:
+        raise ProblemError("winner and loser need a pair axis: pass [w] and [l], not w and l")
+    return shape
+
+
+def _same(xp: Any, one: Any, other: Any) -> bool:
+    return tuple(one.shape) == tuple(other.shape) and bool(xp.all(one == other))

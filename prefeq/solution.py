@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -11,7 +12,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from prefeq.arrays import BoolArray, FloatArray, IntArray, take
+from prefeq._namespace import namespace
+from prefeq.arrays import BoolArray, FloatArray, IntArray, take, to_numpy
 from prefeq.errors import ProblemError
 from prefeq.preferences import Preferences
 
@@ -135,7 +137,7 @@ class Solution:
     steps: Any = None
     limit: Any = None
 
-    def margin(self, preferences: Preferences) -> FloatArray:
+    def margin(self, preferences: Preferences) -> Any:
         """Return δ = log π(w) − log π(l) of each pair, ``(..., P)``, in nats; 0 for absent pairs.
 
         For a diverging DPO the limits along gradient descent: ±inf where `direction` moves, the
@@ -148,23 +150,26 @@ class Solution:
             If a single problem has no policy, or if a pair joins two parts of a diverging problem
             that the direction ties: it does not settle that limit.
         """
+        if self.logp is None and self.limit is None:
+            raise ProblemError(f"no policy exists: {self.status.help}")
         if self.limit is None:
-            if self.logp is None:
-                raise ProblemError(f"no policy exists: {self.status.help}")
-            missing = np.all(np.isneginf(self.logp), axis=-1, keepdims=True)
-            return np.where(missing, -np.inf, preferences.margin_of(self.logp))
+            xp = namespace(self.logp)
+            missing = xp.all(self.logp == -np.inf, axis=-1, keepdims=True)
+            margin = preferences.margin_of(self.logp)
+            return xp.where(missing, xp.full_like(margin, -np.inf), margin)
+        xp = namespace(self.direction)
         finite = preferences.margin_of(self.limit[0])
         speed = take(self.direction, preferences.winner) - take(self.direction, preferences.loser)
         part = take(self.limit[1], preferences.winner) == take(self.limit[1], preferences.loser)
-        tied = ~part & (np.abs(speed) < 1e-9) & preferences.present
-        if np.any(tied):
-            index = tuple(int(i) for i in np.argwhere(tied)[0])
+        tied = ~part & (xp.abs(speed) < 1e-9) & preferences.present
+        if bool(xp.any(tied)):
+            index = tuple(int(i) for i in np.argwhere(to_numpy(tied))[0])
             raise ProblemError(
                 f"pair {index} joins two parts that diverge side by side: its limit margin is not "
                 "settled by the direction; run solve_dpo(method='gradient-descent') instead"
             )
         moving = ~part & preferences.present
-        return np.asarray(np.where(moving, np.copysign(np.inf, speed), finite))
+        return xp.where(moving, xp.where(speed < 0, -np.inf, np.inf), finite)
 
     def __repr__(self) -> str:
         return "\n".join(f"{name:>11}  {text}" for name, text in self._rows())
@@ -177,9 +182,9 @@ class Solution:
 
     def _rows(self) -> list[tuple[str, str]]:
         if not isinstance(self.status, Status):
-            names, counts = np.unique([str(s) for s in self.status.flat], return_counts=True)
-            listed = ", ".join(f"{c} {n}" for n, c in zip(names, counts, strict=True))
-            worst = float(np.max(self.residual, initial=0.0))
+            counts = Counter(self.status.flat)
+            listed = ", ".join(f"{counts[s]} {s}" for s in sorted(counts, key=str))
+            worst = float(np.max(to_numpy(self.residual), initial=0.0))
             return [
                 ("problems", str(self.status.size)),
                 ("status", listed),
@@ -189,7 +194,8 @@ class Solution:
         for name in ("logp", "direction", "multipliers"):
             array = getattr(self, name)
             if array is not None:
-                rows.append((name, np.array2string(array, precision=5, suppress_small=True)))
+                shown = np.array2string(to_numpy(array), precision=5, suppress_small=True)
+                rows.append((name, shown))
         for name in ("component", "cycle", "dimension"):
             if getattr(self, name) is not None:
                 rows.append((name, str(getattr(self, name))))
@@ -197,6 +203,13 @@ class Solution:
             if getattr(self, name) is not None:
                 rows.append((name, f"{getattr(self, name):.6g}"))
         return [*rows, ("residual", f"{self.residual:.1e}")]
+
+
+def constant(value: Any, shape: tuple[int, ...]) -> npt.NDArray[np.object_]:
+    """Return an array of one and the same object, which takes no memory and cannot be written."""
+    one = np.empty((), dtype=object)
+    one[()] = value
+    return np.broadcast_to(one, shape)
 
 
 _ROW_FILL = {"logp": -np.inf, "value": -np.inf, "direction": 0.0, "multipliers": 0.0, "loss": 0.0}

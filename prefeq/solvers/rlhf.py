@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import array_api_compat
 import numpy as np
 
-from prefeq.arrays import FloatArray, log_normalise, logsumexp
+from prefeq._namespace import quiet
+from prefeq.arrays import log_normalise, to_numpy
 from prefeq.bandit import Bandit
+from prefeq.chunks import from_lanes, spans, to_lanes
 from prefeq.errors import ProblemError
-from prefeq.solution import Solution, Status
+from prefeq.solution import Solution, Status, constant
 
 
 def solve_rlhf(bandit: Bandit, *, throw: bool | None = None) -> Solution:
@@ -33,49 +38,91 @@ def solve_rlhf(bandit: Bandit, *, throw: bool | None = None) -> Solution:
     del throw
     if not isinstance(bandit, Bandit):
         raise ProblemError(f"bandit is a {type(bandit).__name__}: pass a prefeq.Bandit")
-    logp = rlhf_logp(bandit)
-    status = np.full(bandit.batch_shape, Status.OPTIMAL, dtype=object)
-    # β log Z = max r + β log Σ π_ref e^{(r − max r)/β}: no difference of large numbers
-    top = np.max(np.where(bandit.support, bandit.reward, -np.inf), axis=-1)
-    value = top + np.asarray(bandit.beta) * logsumexp(bandit.ref_logp + bandit.tilt)
-    route = np.full(bandit.batch_shape, "closed form", dtype=object)
+    xp, lead, k = bandit.xp, bandit.batch_shape, bandit.K
+    device = array_api_compat.device(bandit.reward)
+    rows = (xp.reshape(bandit.reward, (-1, k)), xp.reshape(bandit.ref_logp, (-1, k)))
+    beta = xp.reshape(xp.asarray(bandit.beta, dtype=xp.float64, device=device), (-1,))
+    logp = xp.empty(rows[0].shape, dtype=xp.float64, device=device)
+    value, worst = xp.empty_like(beta), xp.empty_like(beta)
+    for span in spans(beta.shape[0], 8 * k, device):
+        answer = _solve_lanes(xp, to_lanes(rows[0], span), to_lanes(rows[1], span), beta[span])
+        for column, lanes in zip((logp, value, worst), answer, strict=True):
+            from_lanes(column, span, lanes)
+    solved = to_numpy(worst <= TOLERANCE)
+    status = constant(Status.OPTIMAL, lead)
+    if not solved.all():  # no input is known that does this
+        status = np.where(solved.reshape(lead), Status.OPTIMAL, Status.ITERATION_LIMIT)
+    if not lead:
+        single = (float(value[0]), status[()], float(worst[0]))
+        return Solution(xp.reshape(logp, (k,)), *single, route=_ROUTE)
     return Solution(
-        logp=logp,
-        value=value if bandit.batch_shape else float(value),
-        status=status if bandit.batch_shape else Status.OPTIMAL,
-        residual=_residual(bandit, logp) if bandit.batch_shape else float(_residual(bandit, logp)),
-        route=route if bandit.batch_shape else "closed form",
+        logp=xp.reshape(logp, (*lead, k)),
+        value=xp.reshape(value, lead),
+        status=status,
+        residual=xp.reshape(worst, lead),
+        route=constant(_ROUTE, lead),
     )
 
 
-def rlhf_logp(bandit: Bandit) -> FloatArray:
+TOLERANCE = 1e-9
+"""Largest residual that is called optimal."""
+
+_ROUTE = "closed form"
+
+
+@quiet
+def _solve_lanes(xp: Any, reward: Any, ref_logp: Any, beta: Any) -> tuple[Any, Any, Any]:
+    """Return log π* (K, n), J(π*) (n,) and the residual (n,) of lanes.
+
+    J(π*) = max r + β log Σ π_ref e^{(r − max r)/β}: no difference of large numbers.
+    """
+    minus_inf = xp.full_like(reward[0, ...], -np.inf)
+    ragged = not bool(xp.all(ref_logp > minus_inf))
+    on = ref_logp > minus_inf if ragged else None
+    best = xp.max(_on(xp, on, reward, -np.inf), axis=0)
+    tilt = (reward - best) / beta
+    tilted = ref_logp + tilt
+    top = xp.max(tilted, axis=0)
+    centred = tilted - top
+    log_sum = xp.log(xp.sum(xp.exp(centred), axis=0))
+    logp = centred - log_sum
+    value = best + beta * (top + log_sum)
+    return logp, value, residual(xp, on, tilted, tilt, logp)
+
+
+def residual(xp: Any, on: Any, tilted: Any, tilt: Any, logp: Any) -> Any:
+    """Return the spread of log π_ref + r/β − log π over the support, or |log Σ π|, of lanes."""
+    gap = tilted - logp if on is None else xp.where(on, tilted, logp) - logp
+    spread = xp.max(_on(xp, on, gap, -np.inf), axis=0) - xp.min(_on(xp, on, gap, np.inf), axis=0)
+    total = xp.abs(xp.log(xp.sum(xp.exp(logp), axis=0)))
+    # |log π| and |(r − max r)/β| are largest where these, not positive, are least
+    least = xp.min(xp.minimum(_on(xp, on, logp, 0.0), _on(xp, on, tilt, 0.0)), axis=0)
+    return xp.maximum(spread, total) / xp.maximum(-least, xp.ones_like(least))
+
+
+def _on(xp: Any, on: Any, values: Any, fill: float) -> Any:
+    """Return values on the support and `fill` off it; `on` is None where all are on it."""
+    return values if on is None else xp.where(on, values, xp.full_like(values, fill))
+
+
+def rlhf_logp(bandit: Bandit) -> Any:
     """Return log π* of shape ``(..., K)``."""
     return log_normalise(bandit.ref_logp + bandit.tilt)
 
 
-def objective(bandit: Bandit, logp: FloatArray) -> FloatArray:
+def objective(bandit: Bandit, logp: Any) -> Any:
     """Return J(π) = E_π[r] − β KL(π‖π_ref) of a log-policy inside the support, shape ``(...)``."""
-    on = np.isfinite(logp)
-    share = np.where(on, np.exp(logp), 0.0)
-    leash = np.where(on, logp, 0.0) - np.where(on, bandit.ref_logp, 0.0)
-    beta = np.asarray(bandit.beta)
-    return np.asarray(
-        np.sum(share * bandit.reward, axis=-1) - beta * np.sum(share * leash, axis=-1)
-    )
+    xp = bandit.xp
+    on, zero = xp.isfinite(logp), xp.zeros_like(logp)
+    share = xp.where(on, xp.exp(logp), zero)
+    leash = xp.where(on, logp, zero) - xp.where(on, bandit.ref_logp, zero)
+    return xp.sum(share * bandit.reward, axis=-1) - bandit.beta * xp.sum(share * leash, axis=-1)
 
 
-def nat_scale(bandit: Bandit, logp: FloatArray) -> FloatArray:
+def nat_scale(bandit: Bandit, logp: Any) -> Any:
     """Return max(1, |log π|, |r/β|) over the support: what residuals are relative to."""
-    on = bandit.support & np.isfinite(logp)
-    size = np.maximum(np.abs(np.where(on, logp, 0.0)), np.abs(np.where(on, bandit.tilt, 0.0)))
-    return np.asarray(np.maximum(1.0, np.max(size, axis=-1)))
-
-
-def _residual(bandit: Bandit, logp: FloatArray) -> FloatArray:
-    on = bandit.support
-    tilted = np.where(on, bandit.ref_logp, 0.0) + np.where(on, bandit.tilt, 0.0)
-    gap = tilted - np.where(on, logp, 0.0)
-    spread = np.max(np.where(on, gap, -np.inf), axis=-1) - np.min(
-        np.where(on, gap, np.inf), axis=-1
-    )
-    return np.asarray(np.maximum(spread, np.abs(logsumexp(logp))) / nat_scale(bandit, logp))
+    xp = bandit.xp
+    on, zero = bandit.support & xp.isfinite(logp), xp.zeros_like(logp)
+    size = xp.maximum(xp.abs(xp.where(on, logp, zero)), xp.abs(xp.where(on, bandit.tilt, zero)))
+    largest = xp.max(size, axis=-1)
+    return xp.maximum(xp.ones_like(largest), largest)
