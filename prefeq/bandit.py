@@ -79,7 +79,8 @@ class Bandit:
         reward, ref_logp = spread_out(xp, reward, shape), spread_out(xp, ref_logp, shape)
         beta = spread_out(xp, beta, lead)
         if not _prepare(xp, reward, ref_logp, beta):
-            _explain(*(as_float(n, getattr(self, n), xp, device) for n in _NUMBERS), lead)
+            reward, ref_logp, beta = (as_float(name, getattr(self, name)) for name in _NUMBERS)
+            _explain(to_numpy(reward), to_numpy(ref_logp), to_numpy(beta), lead)
         object.__setattr__(self, "reward", freeze(reward))
         object.__setattr__(self, "ref_logp", freeze(ref_logp))
         object.__setattr__(self, "beta", freeze(beta) if lead else float(beta))
@@ -156,7 +157,7 @@ class Bandit:
         if not is_tensor(self.reward):
             return self
         beta = to_numpy(self.beta) if self.batch_shape else self.beta
-        return self._like(to_numpy(self.reward), to_numpy(self.ref_logp), beta)
+        return self.unchecked(to_numpy(self.reward), to_numpy(self.ref_logp), beta)
 
     def __getitem__(self, index: Any) -> Bandit:
         """Return the prompt (or sub-batch) at `index` of the leading axes."""
@@ -166,9 +167,9 @@ class Bandit:
         names = tuple(_pick_names(labels, index) for labels in (self.prompts, self.responses))
         single = not getattr(beta, "shape", ())
         values = (self.reward[index], self.ref_logp[index], float(beta) if single else beta)
-        return self._like(*values, *names)
+        return self.unchecked(*values, *names)
 
-    def _like(self, reward: Any, ref_logp: Any, beta: Any, *names: Any) -> Bandit:
+    def unchecked(self, reward: Any, ref_logp: Any, beta: Any, *names: Any) -> Bandit:
         """Return a bandit of checked values, without checking them again."""
         part = object.__new__(Bandit)
         names = names or (self.prompts, self.responses)
@@ -259,9 +260,10 @@ def _checked(xp: Any, reward: Any, ref_logp: Any, beta: Any) -> tuple[bool, Any,
     return bool(xp.all(good)), cleared, centred - xp.log(xp.sum(xp.exp(centred), axis=0))
 
 
-def _explain(reward: Any, ref_logp: Any, beta: Any, lead: tuple[int, ...]) -> None:
+def _explain(
+    reward: FloatArray, ref_logp: FloatArray, beta: FloatArray, lead: tuple[int, ...]
+) -> None:
     """Raise the error that names what `_prepare` found amiss."""
-    reward, ref_logp, beta = to_numpy(reward), to_numpy(ref_logp), to_numpy(beta)
     refuse("reward", reward, ~np.isfinite(reward), "rewards must be finite (absent ones: 0)")
     refuse("beta", beta, ~(np.isfinite(beta) & (beta > 0)), "beta must be positive and finite")
     extreme = (beta < 1 / MAX_NATS) | (beta > MAX_NATS)

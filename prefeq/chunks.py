@@ -7,8 +7,10 @@ is the problem. What is held beside inputs and answers is one chunk's working se
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
+
+import array_api_compat
 
 from prefeq._namespace import Array, namespace
 
@@ -19,11 +21,35 @@ DEVICE_BYTES = 2**30
 """Working set of a chunk on an accelerator: lanes enough to fill it, in a stated part of memory."""
 
 
+def map_lanes(
+    kernel: Callable[..., dict[str, Array]], rows: Mapping[str, Array], width: int
+) -> dict[str, Array]:
+    """Apply a kernel to the problems (B, K) of `rows`, chunk by chunk.
+
+    The kernel takes the lanes by name, and gives lanes by name: (R, n) or (n,); what it gives for
+    some chunks only is 0 in the others. `width` is how many float64 its working set holds for each
+    lane.
+    """
+    first = next(iter(rows.values()))
+    xp, device, problems = namespace(first), array_api_compat.device(first), first.shape[0]
+    found: dict[str, Array] = {}
+    for span in spans(problems, width, device):
+        for name, lanes in kernel(**{n: to_lanes(r, span) for n, r in rows.items()}).items():
+            if name not in found:
+                shape = (problems, *lanes.shape[:-1])
+                found[name] = xp.zeros(shape, dtype=lanes.dtype, device=device)
+            from_lanes(found[name], span, lanes)
+    return found
+
+
 def spans(problems: int, width: int, device: Any = None) -> Iterator[slice]:
-    """Yield slices of `problems` rows whose working set, `width` float64 each, fits the budget."""
+    """Yield slices of rows whose working set, `width` float64 a problem, fits the budget.
+
+    At least one, so that a batch of no problems has an answer with a shape.
+    """
     budget = HOST_BYTES if str(device or "cpu").startswith("cpu") else DEVICE_BYTES
     length = max(64, budget // (8 * max(width, 1)))
-    for start in range(0, problems, length):
+    for start in range(0, max(problems, 1), length):
         yield slice(start, min(start + length, problems))
 
 
@@ -33,7 +59,8 @@ def to_lanes(rows: Array, span: slice) -> Array:
     if part.ndim == 1:
         return part
     xp = namespace(part)
-    lanes = xp.empty((part.shape[1], part.shape[0]), dtype=part.dtype, device=_device(part))
+    n, k = part.shape
+    lanes = xp.empty((k, n), dtype=part.dtype, device=array_api_compat.device(part))
     lanes[...] = xp.permute_dims(part, (1, 0))
     return lanes
 
@@ -41,9 +68,3 @@ def to_lanes(rows: Array, span: slice) -> Array:
 def from_lanes(rows: Array, span: slice, lanes: Array) -> None:
     """Write lanes (K, n) back to rows (B, K) of a span; (n,) to (B,)."""
     rows[span, ...] = lanes if lanes.ndim == 1 else namespace(lanes).permute_dims(lanes, (1, 0))
-
-
-def _device(array: Array) -> Any:
-    import array_api_compat
-
-    return array_api_compat.device(array)

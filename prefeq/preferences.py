@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -30,6 +29,7 @@ from prefeq.arrays import (
 )
 from prefeq.bandit import Bandit
 from prefeq.errors import ProblemError
+from prefeq.pair_lists import draw_counts, list_pairs, pair_shape
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -86,7 +86,7 @@ class Preferences:
         loser = as_index("loser", self.loser, xp, device)
         log_odds = self._log_odds(xp, device)
         given = () if self.mass is None else (as_float("mass", self.mass, xp, device),)
-        shape = _pair_shape(winner, loser, log_odds, *given)
+        shape = pair_shape(winner, loser, log_odds, *given)
         share = xp.full(shape, 1.0 / max(shape[-1], 1), dtype=xp.float64, device=device)
         winner, loser, log_odds, mass = (
             spread_out(xp, a, shape)
@@ -148,19 +148,14 @@ class Preferences:
         if not isinstance(n, int | np.integer) or n < 1:
             raise ProblemError(f"n = {n!r}: draw at least one comparison (a positive integer)")
         population = cls.bradley_terry(bandit, pairs).to_numpy()
-        rng = np.random.default_rng(seed)
-        share = population.mass
-        total = np.sum(share, axis=-1, keepdims=True)
-        share = np.divide(share, total, out=np.zeros_like(share), where=total > 0)
-        drawn = rng.multinomial(n, share) if share.shape[-1] else np.zeros(share.shape, np.int64)
-        count = np.where(share > 0, drawn, 0)
-        wins = rng.binomial(count, population.prob)
-        drew = count > 0
-        with np.errstate(divide="ignore"):
-            odds = np.log(np.where(drew, wins, 1)) - np.log(np.where(drew, count - wins, 1))
         xp, device = common(reward=bandit.reward)
-        drawn = (population.winner, population.loser, odds, count / n)
-        winner, loser, odds, mass = (xp.asarray(array, device=device) for array in drawn)
+        odds, mass = (
+            xp.asarray(array, device=device)
+            for array in draw_counts(population.prob, population.mass, n, seed)
+        )
+        winner, loser = (
+            xp.asarray(array, device=device) for array in (population.winner, population.loser)
+        )
         return cls(winner, loser, log_odds=odds, mass=mass)
 
     @property
@@ -236,14 +231,14 @@ class Preferences:
         same = won == lost  # -inf − -inf, and absent pairs, are no margin at all
         return xp.where(same, zero, won - xp.where(same, zero, lost))
 
-    def components(self, bandit: Bandit) -> IntArray:
+    def components(self, bandit: Bandit) -> Any:
         """Label the connected components of the comparison graph, ``(..., K)``; -1 off-support.
 
         A response in no pair is a component of its own.
         """
         return self._label(bandit, directed=False)
 
-    def strong_components(self, bandit: Bandit) -> IntArray:
+    def strong_components(self, bandit: Bandit) -> Any:
         """Label the strong components of "i beat j with positive mass"; -1 off-support.
 
         A pair with 0 < q < 1 gives both edges, an ordered pair one.
@@ -284,7 +279,7 @@ class Preferences:
         first = cycle.index(min(cycle)) if cycle else 0
         return (*cycle[first:], *cycle[:first]) if cycle else None
 
-    def _label(self, bandit: Bandit, *, directed: bool) -> IntArray:
+    def _label(self, bandit: Bandit, *, directed: bool) -> Any:
         self.check(bandit)
         if is_tensor(self.mass):
             labels = self.to_numpy()._label(bandit.to_numpy(), directed=directed)
@@ -321,10 +316,13 @@ class Preferences:
         return self._map(lambda array: array[index])
 
     def _map(self, change: Callable[[Any], Any]) -> Preferences:
-        """Return pairs of changed arrays, without checking them again."""
+        return self.unchecked(*(change(getattr(self, name)) for name in self.__dataclass_fields__))
+
+    def unchecked(self, *arrays: Any) -> Preferences:
+        """Return pairs of checked arrays (in the order of the fields), not checked again."""
         part = object.__new__(Preferences)
-        for name in self.__dataclass_fields__:
-            object.__setattr__(part, name, change(getattr(self, name)))
+        for name, array in zip(self.__dataclass_fields__, arrays, strict=True):
+            object.__setattr__(part, name, array)
         return part
 
     def __repr__(self) -> str:
@@ -352,35 +350,7 @@ def _nominal_pairs(bandit: Bandit, pairs: Any) -> tuple[Any, Any, Any]:
         probe = Preferences(index[..., 0], index[..., 1])
         probe.check(bandit)
         return probe.winner, probe.loser, None
-    xp, device = common(reward=bandit.reward)
-    low, high = (xp.asarray(side, device=device) for side in np.triu_indices(bandit.K, 1))
-    gap = xp.take(bandit.reward, low, axis=-1) - xp.take(bandit.reward, high, axis=-1)
-    on = bandit.support
-    valid = xp.take(on, low, axis=-1) & xp.take(on, high, axis=-1) & (gap != 0)
-    order = xp.argsort(xp.astype(~valid, xp.int8), axis=-1, stable=True)
-    count = xp.sum(xp.astype(valid, xp.int64), axis=-1, keepdims=True)
-    order = order[..., : int(xp.max(count)) if math.prod(count.shape) else 0]
-    winner, loser = xp.where(gap > 0, low, high), xp.where(gap > 0, high, low)
-    winner, loser = (xp.take_along_axis(a, order, axis=-1) for a in (winner, loser))
-    shares = xp.astype(valid, xp.float64) / xp.astype(
-        xp.maximum(count, xp.ones_like(count)), xp.float64
-    )
-    return winner, loser, xp.take_along_axis(shares, order, axis=-1)
-
-
-def _pair_shape(*arrays: Any) -> tuple[int, ...]:
-    """Return the shape that winner, loser, labels and, where given, masses broadcast to."""
-    shapes = [tuple(array.shape) for array in arrays]
-    try:
-        shape = np.broadcast_shapes(*shapes)
-    except ValueError as error:
-        raise ProblemError(
-            f"shape mismatch: winner {shapes[0]}, loser {shapes[1]}, labels {shapes[2]} and mass "
-            f"{shapes[3:]} do not broadcast"
-        ) from error
-    if not shape:
-        raise ProblemError("winner and loser need a pair axis: pass [w] and [l], not w and l")
-    return shape
+    return list_pairs(bandit)
 
 
 def _same(xp: Any, one: Any, other: Any) -> bool:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from html import escape
 from typing import Any
 
+import array_api_compat
 import numpy as np
 import numpy.typing as npt
 
 from prefeq._namespace import namespace
-from prefeq.arrays import BoolArray, FloatArray, IntArray, take, to_numpy
+from prefeq.arrays import BoolArray, FloatArray, IntArray, is_tensor, take, to_numpy
 from prefeq.errors import ProblemError
 from prefeq.preferences import Preferences
 
@@ -171,6 +172,29 @@ class Solution:
         moving = ~part & preferences.present
         return xp.where(moving, xp.where(speed < 0, -np.inf, np.inf), finite)
 
+    def to_numpy(self) -> Solution:
+        """Return the same solution in NumPy arrays, e.g. of a problem in tensors."""
+        return self._map(lambda value: to_numpy(value) if is_tensor(value) else value)
+
+    def to_library(self, like: Any) -> Solution:
+        """Return the same solution in arrays of the library and on the device of `like`.
+
+        Numbers only: statuses, routes and the like stay as they are.
+        """
+        xp, device = namespace(like), array_api_compat.device(like)
+
+        def change(value: Any) -> Any:
+            numbers = isinstance(value, np.ndarray) and value.dtype != object
+            return xp.asarray(value, device=device) if numbers else value
+
+        return self._map(change)
+
+    def _map(self, change: Callable[[Any], Any]) -> Solution:
+        values = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        limit = values.pop("limit")
+        pair = None if limit is None else tuple(change(part) for part in limit)
+        return Solution(**{name: change(v) for name, v in values.items()}, limit=pair)
+
     def __repr__(self) -> str:
         return "\n".join(f"{name:>11}  {text}" for name, text in self._rows())
 
@@ -210,6 +234,13 @@ def constant(value: Any, shape: tuple[int, ...]) -> npt.NDArray[np.object_]:
     one = np.empty((), dtype=object)
     one[()] = value
     return np.broadcast_to(one, shape)
+
+
+def choose(where: BoolArray, yes: object, no: object) -> npt.NDArray[np.object_]:
+    """Return the one object where true and the other where false."""
+    table = np.empty(2, dtype=object)
+    table[:] = no, yes
+    return np.asarray(table[where.astype(np.int64)])
 
 
 _ROW_FILL = {"logp": -np.inf, "value": -np.inf, "direction": 0.0, "multipliers": 0.0, "loss": 0.0}

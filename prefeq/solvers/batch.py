@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from prefeq.arrays import is_tensor
 from prefeq.bandit import Bandit
 from prefeq.errors import ProblemError, UnsolvedError
 from prefeq.preferences import Preferences
@@ -13,8 +14,18 @@ from prefeq.solution import Solution, Status, stack
 
 Single = Callable[[Bandit, Preferences, tuple[int, ...]], Solution]
 
-
 ANSWERED = (Status.OPTIMAL, Status.NOT_UNIQUE)
+
+LARGEST = 24
+"""Responses up to which batches are solved in lanes, where work and memory grow with K²."""
+
+
+def fits_lanes(bandit: Bandit) -> bool:
+    """Whether this is a batch for the solvers in lanes."""
+    import importlib.util as u  # TEMPORARY
+    if not all(u.find_spec(f"prefeq.solvers.batched.{m}") for m in ("constrained", "likelihood")):
+        return False
+    return bool(bandit.batch_shape) and bandit.K <= LARGEST and 0 not in bandit.batch_shape
 
 
 def solve_each(
@@ -26,15 +37,31 @@ def solve_each(
     """
     check_types(bandit, preferences)
     preferences.check(bandit)
+    if is_tensor(bandit.reward):
+        host = solve_each(bandit.to_numpy(), preferences.to_numpy(), single, throw)
+        return host.to_library(bandit.reward)
     lead = bandit.batch_shape
     parts = []
     for index in np.ndindex(lead):
         one, pairs = (bandit[index], preferences.at(index, lead)) if lead else (bandit, preferences)
         parts.append(single(one, pairs, index))
         if throw and parts[-1].status not in ANSWERED:
-            where = f"prompt {list(index)}: " if lead else ""
-            raise UnsolvedError(f"{where}{parts[-1].status}: {parts[-1].status.help}")
+            raise _unsolved(index, parts[-1].status)
     return stack(parts, lead, bandit.K) if lead else parts[0]
+
+
+def demand(solution: Solution, throw: bool | None) -> Solution:
+    """Return a batch's solution; with ``throw=True`` raise for the first prompt without one."""
+    if throw:
+        for index, status in np.ndenumerate(solution.status):
+            if status not in ANSWERED:
+                raise _unsolved(index, status)
+    return solution
+
+
+def _unsolved(index: tuple[int, ...], status: Status) -> UnsolvedError:
+    where = f"prompt {list(index)}: " if index else ""
+    return UnsolvedError(f"{where}{status}: {status.help}")
 
 
 def check_types(bandit: object, preferences: object) -> None:

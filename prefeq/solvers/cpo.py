@@ -11,13 +11,24 @@ from typing import Any
 import numpy as np
 
 from prefeq import graphs
-from prefeq.arrays import MAX_NATS, FloatArray, IntArray, as_float, log_normalise, logsumexp, refuse
+from prefeq.arrays import (
+    MAX_NATS,
+    FloatArray,
+    IntArray,
+    as_float,
+    common,
+    log_normalise,
+    logsumexp,
+    refuse,
+    to_numpy,
+)
 from prefeq.bandit import Bandit
 from prefeq.errors import InfeasibleError, ProblemError
 from prefeq.preferences import Preferences
 from prefeq.solution import Solution, Status
 from prefeq.solvers import conic
-from prefeq.solvers.batch import check_types, solve_each
+from prefeq.solvers.batch import check_types, demand, fits_lanes, solve_each
+from prefeq.solvers.batched.cpo import solve_batch
 from prefeq.solvers.blocks import Projection, project
 from prefeq.solvers.certificate import certify, kkt_violation
 from prefeq.solvers.constraints import Constraints, build, chains, distinct, offsets
@@ -90,24 +101,31 @@ def solve_cpo(
 
     def single(bandit: Bandit, pairs: Preferences, index: tuple[int, ...]) -> Solution:
         try:
-            return _solve_one(bandit, pairs, margins[index], method, solver_options or {})
+            demanded = to_numpy(margins[index])
+            return _solve_one(bandit, pairs, demanded, method, solver_options or {})
         except InfeasibleError as error:
             if strict:
                 raise
             return Solution(None, None, Status.INFEASIBLE, np.inf, cycle=error.cycle)
 
+    if method == "auto" and fits_lanes(bandit):
+        preferences.check(bandit)
+        return demand(solve_batch(bandit, preferences, margins, single, TOLERANCE), throw)
     return solve_each(bandit, preferences, single, throw)
 
 
-def _margins(margin: Any, bandit: Bandit, preferences: Preferences) -> FloatArray:
-    array, shape = as_float("margin", margin), (*bandit.batch_shape, preferences.P)
-    refuse("margin", array, ~(np.abs(array) <= MAX_NATS), "must be finite; zero mass drops a pair")
+def _margins(margin: Any, bandit: Bandit, preferences: Preferences) -> Any:
+    xp, device = common(bandit=bandit.reward, pairs=preferences.mass, margin=margin)
+    array = as_float("margin", margin, xp, device)
+    refuse("margin", array, ~(xp.abs(array) <= MAX_NATS), "must be finite; zero mass drops a pair")
+    shape, given = (*bandit.batch_shape, preferences.P), tuple(array.shape)
     try:
-        return np.broadcast_to(array, shape)
-    except ValueError as error:
-        raise ProblemError(
-            f"shape mismatch: margin has shape {array.shape}, the pairs {shape}"
-        ) from error
+        fits = np.broadcast_shapes(given, shape) == shape
+    except ValueError:
+        fits = False
+    if not fits:
+        raise ProblemError(f"shape mismatch: margin has shape {given}, the pairs {shape}")
+    return xp.broadcast_to(array, shape)
 
 
 def _solve_one(
@@ -199,7 +217,7 @@ def _log_policy(constraints: Constraints, projection: Projection) -> FloatArray:
     _, first = np.unique(block, return_index=True)
     origin = projection.f[first[block]]
     top = int(np.argmax(projection.f))
-    return log_normalise((origin - origin[top]) + offset)
+    return np.asarray(log_normalise((origin - origin[top]) + offset))
 
 
 def _groups(

@@ -13,7 +13,8 @@ from prefeq.errors import ProblemError
 from prefeq.preferences import Preferences
 from prefeq.solution import Solution, Status
 from prefeq.solvers import descent, likelihood
-from prefeq.solvers.batch import solve_each
+from prefeq.solvers.batch import check_types, demand, fits_lanes, solve_each
+from prefeq.solvers.batched.dpo import solve_batch
 from prefeq.solvers.blocks import project
 from prefeq.solvers.bodies import EPS
 from prefeq.solvers.certificate import certify
@@ -87,6 +88,10 @@ def solve_dpo(
         problem = _Problem.of(bandit, pairs)
         return problem.newton() if method == "newton" else problem.descend(run)
 
+    check_types(bandit, preferences)
+    if method == "newton" and fits_lanes(bandit):
+        preferences.check(bandit)
+        return demand(solve_batch(bandit, preferences, single, TOLERANCE), throw)
     return solve_each(bandit, preferences, single, throw)
 
 

@@ -256,7 +256,7 @@ def _row(
     problem: Problem, log_gamma: float, log_fold: float, fold_logp: FloatArray | None
 ) -> FloatArray:
     if fold_logp is None or log_gamma == -math.inf:
-        return problem.best
+        return np.asarray(problem.best)
     if log_gamma == log_fold:
         return fold_logp
     found, _ = problem.branch(log_gamma)

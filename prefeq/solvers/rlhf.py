@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-import array_api_compat
 import numpy as np
 
-from prefeq._namespace import quiet
+from prefeq._namespace import namespace, quiet
 from prefeq.arrays import log_normalise, to_numpy
 from prefeq.bandit import Bandit
-from prefeq.chunks import from_lanes, spans, to_lanes
+from prefeq.chunks import map_lanes
 from prefeq.errors import ProblemError
-from prefeq.solution import Solution, Status, constant
+from prefeq.solution import Solution, Status, choose, constant
+from prefeq.solvers.batched.rows import bandit_rows
 
 
 def solve_rlhf(bandit: Bandit, *, throw: bool | None = None) -> Solution:
@@ -38,30 +38,18 @@ def solve_rlhf(bandit: Bandit, *, throw: bool | None = None) -> Solution:
     del throw
     if not isinstance(bandit, Bandit):
         raise ProblemError(f"bandit is a {type(bandit).__name__}: pass a prefeq.Bandit")
-    xp, lead, k = bandit.xp, bandit.batch_shape, bandit.K
-    device = array_api_compat.device(bandit.reward)
-    rows = (xp.reshape(bandit.reward, (-1, k)), xp.reshape(bandit.ref_logp, (-1, k)))
-    beta = xp.reshape(xp.asarray(bandit.beta, dtype=xp.float64, device=device), (-1,))
-    logp = xp.empty(rows[0].shape, dtype=xp.float64, device=device)
-    value, worst = xp.empty_like(beta), xp.empty_like(beta)
-    for span in spans(beta.shape[0], 8 * k, device):
-        answer = _solve_lanes(xp, to_lanes(rows[0], span), to_lanes(rows[1], span), beta[span])
-        for column, lanes in zip((logp, value, worst), answer, strict=True):
-            from_lanes(column, span, lanes)
-    solved = to_numpy(worst <= TOLERANCE)
+    lead = bandit.batch_shape
+    found = map_lanes(_solve_lanes, bandit_rows(bandit), 8 * bandit.K)
+    solved = to_numpy(found["residual"] <= TOLERANCE)
     status = constant(Status.OPTIMAL, lead)
     if not solved.all():  # no input is known that does this
-        status = np.where(solved.reshape(lead), Status.OPTIMAL, Status.ITERATION_LIMIT)
+        status = choose(solved.reshape(lead), Status.OPTIMAL, Status.ITERATION_LIMIT)
+    logp = bandit.xp.reshape(found["logp"], (*lead, bandit.K))
     if not lead:
-        single = (float(value[0]), status[()], float(worst[0]))
-        return Solution(xp.reshape(logp, (k,)), *single, route=_ROUTE)
-    return Solution(
-        logp=xp.reshape(logp, (*lead, k)),
-        value=xp.reshape(value, lead),
-        status=status,
-        residual=xp.reshape(worst, lead),
-        route=constant(_ROUTE, lead),
-    )
+        value, worst = float(found["value"][0]), float(found["residual"][0])
+        return Solution(logp, value, status[()], worst, route=_ROUTE)
+    value, worst = (bandit.xp.reshape(found[name], lead) for name in ("value", "residual"))
+    return Solution(logp, value, status, worst, route=constant(_ROUTE, lead))
 
 
 TOLERANCE = 1e-9
@@ -71,11 +59,12 @@ _ROUTE = "closed form"
 
 
 @quiet
-def _solve_lanes(xp: Any, reward: Any, ref_logp: Any, beta: Any) -> tuple[Any, Any, Any]:
+def _solve_lanes(reward: Any, ref_logp: Any, beta: Any) -> dict[str, Any]:
     """Return log π* (K, n), J(π*) (n,) and the residual (n,) of lanes.
 
     J(π*) = max r + β log Σ π_ref e^{(r − max r)/β}: no difference of large numbers.
     """
+    xp = namespace(reward)
     minus_inf = xp.full_like(reward[0, ...], -np.inf)
     ragged = not bool(xp.all(ref_logp > minus_inf))
     on = ref_logp > minus_inf if ragged else None
@@ -87,7 +76,8 @@ def _solve_lanes(xp: Any, reward: Any, ref_logp: Any, beta: Any) -> tuple[Any, A
     log_sum = xp.log(xp.sum(xp.exp(centred), axis=0))
     logp = centred - log_sum
     value = best + beta * (top + log_sum)
-    return logp, value, residual(xp, on, tilted, tilt, logp)
+    worst = residual(xp, on, tilted, tilt, logp)
+    return {"logp": logp, "value": value, "residual": worst}
 
 
 def residual(xp: Any, on: Any, tilted: Any, tilt: Any, logp: Any) -> Any:

@@ -1,0 +1,95 @@
+"""Problems that a kernel left undone: solved one by one, and written among the others' answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import array_api_compat
+import numpy as np
+
+from prefeq.arrays import IntArray, to_numpy
+from prefeq.bandit import Bandit
+from prefeq.preferences import Preferences
+from prefeq.solution import Solution, stack
+from prefeq.solvers.batched.rows import bandit_rows, pair_rows
+
+Single = Callable[[Bandit, Preferences, tuple[int, ...]], Solution]
+
+PAIR_FIELDS = ("winner", "loser", "prob", "log_odds", "mass")
+
+
+def solve_undone(
+    bandit: Bandit, preferences: Preferences, where: IntArray, single: Single
+) -> list[Solution]:
+    """Solve the problems at flat positions `where` of a batch with a single-problem solver."""
+    xp, lead = bandit.xp, bandit.batch_shape
+    device = array_api_compat.device(bandit.reward)
+    keep = xp.asarray(where, device=device)
+    problem = {
+        name: to_numpy(xp.take(rows, keep, axis=0)) for name, rows in bandit_rows(bandit).items()
+    }
+    pairs = {
+        name: to_numpy(xp.take(rows, keep, axis=0))
+        for name, rows in pair_rows(preferences, lead, *PAIR_FIELDS).items()
+    }
+    found = []
+    for i, flat in enumerate(where.tolist()):
+        beta = float(problem["beta"][i])
+        one = bandit.unchecked(problem["reward"][i], problem["ref_logp"][i], beta, None, None)
+        index = tuple(int(x) for x in np.unravel_index(flat, lead))
+        some = preferences.unchecked(*(pairs[name][i] for name in PAIR_FIELDS))
+        found.append(single(one, some, index))
+    return found
+
+
+def write_among(
+    columns: dict[str, Any], where: IntArray, parts: list[Solution], k: int
+) -> dict[str, Any]:
+    """Write solutions at rows `where` of the columns; return the fields that only they have.
+
+    Numeric columns are arrays of the batch's library; `status` and `route` NumPy arrays.
+    """
+    if not parts:
+        return {}
+    joined = stack(parts, (len(parts),), k)
+    objects: dict[str, Any] = {}
+    size = columns["logp"].shape[0]
+    for name in Solution.__dataclass_fields__:
+        value = getattr(joined, name)
+        if name == "limit" and "limit_part" in columns:
+            finite, part = value or (joined.logp, np.zeros(joined.logp.shape))
+            _assign(columns["limit"], where, finite)
+            _assign(columns["limit_part"], where, part)
+        elif value is None:
+            continue
+        elif name in columns:
+            _assign(columns[name], where, value)
+        elif name in ("cycle", "component"):
+            objects[name] = np.full(size, None, dtype=object)
+            objects[name][where] = value
+    return objects
+
+
+def _assign(column: Any, where: IntArray, value: Any) -> None:
+    if isinstance(column, np.ndarray):
+        if column.dtype == object:
+            column[where] = value
+        else:
+            column[where] = np.array([0 if x is None else x for x in value], dtype=column.dtype)
+        return
+    xp, device = array_api_compat.array_namespace(column), array_api_compat.device(column)
+    numbers = np.array([0 if x is None else x for x in value], dtype=np.float64)
+    new = xp.astype(xp.asarray(numbers, device=device), column.dtype)
+    column[xp.asarray(where, device=device)] = new
+
+
+def shaped(columns: dict[str, Any], lead: tuple[int, ...]) -> Solution:
+    """Return columns of shape (B, ·) as a solution with the batch's leading axes."""
+
+    def reshape(column: Any) -> Any:
+        if isinstance(column, tuple):
+            return tuple(reshape(part) for part in column)
+        return column.reshape((*lead, *column.shape[1:]))
+
+    return Solution(**{name: reshape(column) for name, column in columns.items()})
