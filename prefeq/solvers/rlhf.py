@@ -12,7 +12,7 @@ from prefeq.bandit import Bandit
 from prefeq.chunks import map_lanes
 from prefeq.errors import ProblemError
 from prefeq.solution import Solution, Status, choose, constant
-from prefeq.solvers.batched.rows import bandit_rows
+from prefeq.solvers.batched.flatten import bandit_rows
 
 
 def solve_rlhf(bandit: Bandit, *, throw: bool | None = None) -> Solution:

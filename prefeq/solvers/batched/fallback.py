@@ -12,7 +12,7 @@ from prefeq.arrays import IntArray, to_numpy
 from prefeq.bandit import Bandit
 from prefeq.preferences import Preferences
 from prefeq.solution import Solution, stack
-from prefeq.solvers.batched.rows import bandit_rows, pair_rows
+from prefeq.solvers.batched.flatten import bandit_rows, pair_rows
 
 Single = Callable[[Bandit, Preferences, tuple[int, ...]], Solution]
 
