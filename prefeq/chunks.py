@@ -2,17 +2,24 @@
 
 Reductions over a short last axis are slow, and long arrays travel through memory at every
 operation. So batches are worked through in chunks that stay in a cache, transposed: the last axis
-is the problem. What is held beside inputs and answers is one chunk's working set.
+is the problem. What is held beside inputs and answers is the working set of a chunk a thread.
 """
 
 from __future__ import annotations
 
+import os
+import threading
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import array_api_compat
+import numpy as np
 
 from prefeq._namespace import Array, namespace
+
+THREADS: int | None = None
+"""Chunks of NumPy arrays worked on at once: None for as many as there are cores to this process."""
 
 HOST_BYTES = 2**21
 """Working set of a chunk on a CPU: what a core's second-level cache holds, about."""
@@ -33,13 +40,38 @@ def map_lanes(
     first = next(iter(rows.values()))
     xp, device, problems = namespace(first), array_api_compat.device(first), first.shape[0]
     found: dict[str, Array] = {}
-    for span in spans(problems, width, device):
-        for name, lanes in kernel(**{n: to_lanes(r, span) for n, r in rows.items()}).items():
-            if name not in found:
-                shape = (problems, *lanes.shape[:-1])
-                found[name] = xp.zeros(shape, dtype=lanes.dtype, device=device)
+    lock = threading.Lock()
+
+    def work(span: slice) -> None:
+        answers = kernel(**{name: to_lanes(array, span) for name, array in rows.items()})
+        with lock:
+            for name, lanes in answers.items():
+                if name not in found:
+                    shape = (problems, *lanes.shape[:-1])
+                    found[name] = xp.zeros(shape, dtype=lanes.dtype, device=device)
+        for name, lanes in answers.items():
             from_lanes(found[name], span, lanes)
+
+    cut = list(spans(problems, width, device))
+    threads = min(len(cut), _threads(first))
+    if threads == 1:
+        for span in cut:
+            work(span)
+        return found
+    with ThreadPoolExecutor(threads) as pool:  # NumPy lets go of the interpreter while it computes
+        for _ in pool.map(work, cut):
+            pass
     return found
+
+
+def _threads(array: Array) -> int:
+    """Return how many chunks to work on at once: torch has threads of its own."""
+    if not isinstance(array, np.ndarray):
+        return 1
+    if THREADS is not None:
+        return THREADS
+    available = getattr(os, "sched_getaffinity", None)
+    return len(available(0)) if available else os.cpu_count() or 1
 
 
 def spans(problems: int, width: int, device: Any = None) -> Iterator[slice]:

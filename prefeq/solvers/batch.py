@@ -22,9 +22,6 @@ LARGEST = 24
 
 def fits_lanes(bandit: Bandit) -> bool:
     """Whether this is a batch for the solvers in lanes."""
-    import importlib.util as u  # TEMPORARY
-    if not all(u.find_spec(f"prefeq.solvers.batched.{m}") for m in ("constrained", "likelihood")):
-        return False
     return bool(bandit.batch_shape) and bandit.K <= LARGEST and 0 not in bandit.batch_shape
 
 

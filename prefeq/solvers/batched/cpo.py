@@ -12,6 +12,7 @@ from prefeq.bandit import Bandit
 from prefeq.chunks import map_lanes
 from prefeq.preferences import Preferences
 from prefeq.solution import Solution, Status
+from prefeq.solvers.batched import constrained
 from prefeq.solvers.batched.fallback import Single, shaped, solve_undone, write_among
 from prefeq.solvers.batched.flatten import bandit_rows, pair_rows, rows_of
 from prefeq.solvers.batched.policies import log_target, log_total, nat_scale_lanes, objective_lanes
@@ -26,12 +27,13 @@ def solve_batch(
     lead, k, pairs = bandit.batch_shape, bandit.K, preferences.P
     rows = bandit_rows(bandit) | pair_rows(preferences, lead, "winner", "loser", "mass")
     rows["margin"] = rows_of(margin, lead)
-    found = map_lanes(_kernel, rows, 4 * k * k + 24 * k + 16 * pairs)
+    found = map_lanes(_kernel, rows, k * k + 6 * k + 4 * pairs)
+    found["multipliers"] = found["multipliers"][:, :pairs]
     done = to_numpy(found.pop("done") & (found["residual"] <= tolerance))
     columns = {
         **found,
         "status": np.full(done.size, Status.OPTIMAL, dtype=object),
-        "route": np.array(__import__('prefeq.solvers.batched.constrained', fromlist=['x']).ROUTES, dtype=object)[to_numpy(found["route"])],
+        "route": np.array(constrained.ROUTES, dtype=object)[to_numpy(found["route"])],
     }
     undone = np.flatnonzero(~done)
     parts = solve_undone(bandit, preferences, undone, single)
@@ -45,7 +47,7 @@ def _kernel(
 ) -> dict[str, Any]:
     xp = namespace(reward)
     target = log_target(xp, reward, ref_logp, beta)
-    answer = __import__('prefeq.solvers.batched.constrained', fromlist=['x']).solve_lanes(xp, target, winner, loser, margin, mass > 0)
+    answer = constrained.solve_lanes(xp, target, winner, loser, margin, mass > 0)
     violation = xp.maximum(answer.violation, xp.abs(log_total(xp, answer.logp)))
     log_lambda = answer.log_multiplier + xp.log(beta)
     return {

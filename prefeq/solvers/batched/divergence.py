@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from prefeq.solvers.batched import constrained
 from prefeq.solvers.batched.lanes import flat_index, pick, select
 
 
@@ -68,7 +69,7 @@ def _directions(
         size[label, ...] = xp.sum(xp.astype(part == label, xp.float64), axis=0)
     target = xp.where(size > 0, xp.zeros_like(size), xp.full_like(size, -np.inf))
     margin = xp.ones(high.shape, dtype=xp.float64, device=part.device)
-    answer = __import__('prefeq.solvers.batched.constrained', fromlist=['x']).solve_lanes(
+    answer = constrained.solve_lanes(
         xp, target, high, low, margin, crossing, log_weight=xp.log(size), tilt=0.0, centre=0.0
     )
     on = part >= 0

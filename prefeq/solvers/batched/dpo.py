@@ -12,6 +12,7 @@ from prefeq.bandit import Bandit
 from prefeq.chunks import map_lanes
 from prefeq.preferences import Preferences
 from prefeq.solution import Solution, Status, choose
+from prefeq.solvers.batched import likelihood
 from prefeq.solvers.batched.divergence import diverge
 from prefeq.solvers.batched.fallback import Single, shaped, solve_undone, write_among
 from prefeq.solvers.batched.flatten import bandit_rows, pair_rows
@@ -33,7 +34,7 @@ def solve_batch(
     def kernel(**lanes: Any) -> dict[str, Any]:
         return _solve_lanes(tolerance=tolerance, **lanes)
 
-    columns: dict[str, Any] = map_lanes(kernel, rows, 4 * k * k + 24 * k + 16 * pairs)
+    columns: dict[str, Any] = map_lanes(kernel, rows, k * k + 6 * k + 4 * pairs)
     done = to_numpy(columns.pop("done"))
     finite = to_numpy(columns.pop("finite"))
     unique = to_numpy(columns["dimension"]) == 0
@@ -92,7 +93,7 @@ def _solve_lanes(
 ) -> dict[str, Any]:
     xp, present = namespace(reward), mass > 0
     on = ref_logp > -np.inf
-    fit = __import__('prefeq.solvers.batched.likelihood', fromlist=['x']).minimise_lanes(xp, on, winner, loser, log_odds, mass, present)
+    fit = likelihood.minimise_lanes(xp, on, winner, loser, log_odds, mass, present)
     dimension = xp.max(fit.component, axis=0)
     finite = xp.max(fit.strong, axis=0) == dimension
     logp = log_normalise_lanes(xp, ref_logp + fit.s / beta)

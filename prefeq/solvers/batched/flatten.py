@@ -8,6 +8,7 @@ import array_api_compat
 
 from prefeq.bandit import Bandit
 from prefeq.preferences import Preferences
+from prefeq.solvers.batched.lanes import device_of
 
 
 def bandit_rows(bandit: Bandit) -> dict[str, Any]:
@@ -28,7 +29,12 @@ def pair_rows(preferences: Preferences, lead: tuple[int, ...], *names: str) -> d
 
 
 def rows_of(array: Any, lead: tuple[int, ...]) -> Any:
-    """Return an array (..., P) that broadcasts to `lead` as (B, P)."""
+    """Return an array (..., P) that broadcasts to `lead` as (B, P).
+
+    For no pairs at all one of zeros, which as a pair has no mass and is absent: P > 0 in lanes.
+    """
     xp = array_api_compat.array_namespace(array)
+    if not array.shape[-1]:
+        array = xp.zeros((*array.shape[:-1], 1), dtype=array.dtype, device=device_of(array))
     wide = xp.broadcast_to(array, (*lead, array.shape[-1]))
     return wide if len(lead) == 1 else xp.reshape(wide, (-1, array.shape[-1]))

@@ -1,0 +1,196 @@
+"""A batch gives every problem the answer that it would get alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+import prefeq as pq
+from prefeq import chunks
+from prefeq.solvers import batch as batches
+from prefeq.solvers.batched import constrained, likelihood
+
+Numbers = dict[str, Any]
+
+
+def mixture(size: int, k: int, pairs: int, seed: int, nats: float = 2.0) -> Numbers:
+    """Return ragged problems of every kind: ties, cycles, duplicates, absent pairs, certain labels.
+
+    All numbers are rounded, so that equalities occur; some margins contradict each other.
+    """
+    rng = np.random.default_rng(seed)
+    ref_logp = np.round(rng.normal(size=(size, k)) * nats, 1)
+    ref_logp[:, 2:][rng.random((size, k - 2)) < 0.25] = -np.inf
+    on = np.isfinite(ref_logp)
+    listed = np.argsort(~on, axis=-1, kind="stable")
+    count = np.sum(on, axis=-1, keepdims=True)
+    first = rng.integers(0, 1000, (size, pairs)) % count
+    second = (first + 1 + rng.integers(0, 1000, (size, pairs)) % (count - 1)) % count
+    margin = np.round(rng.normal(size=(size, pairs)) * nats - 0.5 * nats, 1)
+    margin[rng.random((size, pairs)) < 0.3] = 0.0
+    odds = np.round(rng.normal(size=(size, pairs)) * nats, 1)
+    odds[rng.random((size, pairs)) < 0.1] = np.inf
+    return {
+        "reward": np.round(rng.normal(size=(size, k)), 1),
+        "ref_logp": ref_logp,
+        "beta": np.exp(rng.normal(size=size)),
+        "winner": np.take_along_axis(listed, first, axis=-1),
+        "loser": np.take_along_axis(listed, second, axis=-1),
+        "log_odds": odds,
+        "mass": rng.random((size, pairs)) * (rng.random((size, pairs)) < 0.7),
+        "margin": margin,
+    }
+
+
+def build(numbers: Numbers) -> tuple[pq.Bandit, pq.Preferences, Any]:
+    bandit = pq.Bandit(numbers["reward"], numbers["ref_logp"], numbers["beta"])
+    labels = {name: numbers[name] for name in ("log_odds", "mass")}
+    pairs = pq.Preferences(numbers["winner"], numbers["loser"], **labels)
+    return bandit, pairs, numbers["margin"]
+
+
+def solve(name: str, bandit: pq.Bandit, pairs: pq.Preferences, margin: Any) -> pq.Solution:
+    if name == "cpo":
+        return pq.solve_cpo(bandit, pairs, margin, throw=False)
+    return pq.solve_dpo(bandit, pairs)
+
+
+def same(name: str, batch: pq.Solution, index: Any, alone: pq.Solution) -> None:
+    """Check one problem of a batch against its own solution."""
+    assert batch.status[index] == alone.status, f"{batch.status[index]} is not {alone.status}"
+    for field in ("logp", "value", "loss", "direction"):
+        one = getattr(alone, field)
+        if one is not None:
+            found = np.asarray(getattr(batch, field))[index]
+            np.testing.assert_allclose(found, one, rtol=1e-9, atol=1e-9, err_msg=field)
+    if alone.logp is None:
+        assert np.all(batch.logp[index] == -np.inf)
+        assert batch.value[index] == -np.inf
+    for field in ("component", "cycle", "dimension"):
+        one = getattr(alone, field)
+        if one is not None:
+            assert getattr(batch, field)[index] == one, field
+    assert batch.residual[index] <= 1e-9 or batch.residual[index] == alone.residual
+
+
+@pytest.mark.parametrize("name", ["cpo", "dpo"])
+@pytest.mark.parametrize(
+    ("k", "pairs", "nats"), [(2, 1, 1.0), (3, 4, 2.0), (6, 6, 2.0), (9, 12, 4.0), (5, 7, 300.0)]
+)
+def test_every_problem_gets_its_own_answer(name: str, k: int, pairs: int, nats: float) -> None:
+    bandit, preferences, margin = build(mixture(120, k, pairs, seed=k, nats=nats))
+    found = solve(name, bandit, preferences, margin)
+    for i in range(120):
+        same(name, found, i, solve(name, bandit[i], preferences[i], margin[i]))
+
+
+def test_the_comparison_sees_a_wrong_answer() -> None:
+    bandit, pairs, margin = build(mixture(20, 4, 3, seed=0))
+    found = pq.solve_rlhf(bandit)
+    alone = [solve("cpo", bandit[i], pairs[i], margin[i]) for i in range(20)]
+    differs = next(i for i in range(20) if np.any(np.abs(alone[i].logp - found.logp[i]) > 1e-6))
+    with pytest.raises(AssertionError):
+        same("cpo", found, differs, alone[differs])
+
+
+@pytest.mark.parametrize("name", ["cpo", "dpo"])
+def test_multipliers_and_limits_agree(name: str) -> None:
+    bandit, pairs, margin = build(mixture(150, 5, 5, seed=3))
+    found = solve(name, bandit, pairs, margin)
+    for i in range(150):
+        alone = solve(name, bandit[i], pairs[i], margin[i])
+        if name == "cpo" and alone.multipliers is not None:
+            pulls = [
+                _pull(pairs[i], margin[i], m) for m in (found.multipliers[i], alone.multipliers)
+            ]
+            np.testing.assert_allclose(pulls[0], pulls[1], rtol=1e-8, atol=1e-8)
+        if alone.limit is not None:
+            for one, other in zip(found.limit, alone.limit, strict=True):
+                np.testing.assert_allclose(one[i], other, rtol=1e-9, atol=1e-9)
+
+
+def _pull(pairs: pq.Preferences, margin: Any, multipliers: Any) -> Any:
+    """Return the reward change of the multipliers: unique even where they are not (ties)."""
+    pull = np.zeros(16)
+    np.add.at(pull, pairs.winner, multipliers / (1 + np.exp(margin)))
+    np.add.at(pull, pairs.loser, -multipliers / (1 + np.exp(-margin)))
+    return pull
+
+
+@pytest.mark.parametrize("name", ["cpo", "dpo"])
+def test_chunks_leading_axes_and_shared_pairs_do_not_matter(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    numbers = mixture(144, 4, 3, seed=5)
+    whole = solve(name, *build(numbers))
+    folded = {key: value.reshape(2, 72, *value.shape[1:]) for key, value in numbers.items()}
+    monkeypatch.setattr(chunks, "HOST_BYTES", 1)  # the least chunk: 64 problems
+    cut = solve(name, *build(folded))
+    assert cut.logp.shape == (2, 72, 4)
+    np.testing.assert_array_equal(cut.logp.reshape(144, 4), whole.logp)
+    np.testing.assert_array_equal(cut.status.reshape(144), whole.status)
+    bandit = pq.Bandit(numbers["reward"][:, :2], numbers["ref_logp"][:, :2], numbers["beta"])
+    shared = solve(name, bandit, pq.Preferences([0], [1], prob=0.9), 0.1)
+    for i in (0, 100):
+        same(name, shared, i, solve(name, bandit[i], pq.Preferences([0], [1], prob=0.9), 0.1))
+
+
+@pytest.mark.parametrize(("name", "kernel"), [("cpo", constrained), ("dpo", likelihood)])
+def test_what_a_kernel_leaves_undone_is_solved_alone(
+    name: str, kernel: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    numbers = mixture(60, 4, 4, seed=6)
+    expected = solve(name, *build(numbers))
+    entry = "solve_lanes" if name == "cpo" else "minimise_lanes"
+    monkeypatch.setattr(kernel, entry, _undone(getattr(kernel, entry)))
+    found = solve(name, *build(numbers))
+    for i in range(60):
+        same(name, found, i, solve(name, *(part[i] for part in build(numbers))))
+    np.testing.assert_array_equal(found.status, expected.status)
+
+
+def _undone(kernel: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a kernel that gives up on every other lane, and scribbles over it."""
+    from dataclasses import replace
+
+    def gives_up(*args: Any, **options: Any) -> Any:
+        answer = kernel(*args, **options)
+        done = answer.done & (np.arange(answer.done.size) % 2 == 0)
+        field = "logp" if hasattr(answer, "logp") else "s"
+        scribbled = np.where(done, getattr(answer, field), 7.0)
+        return replace(answer, done=done, **{field: scribbled})
+
+    return gives_up
+
+
+@pytest.mark.parametrize("name", ["cpo", "dpo"])
+def test_too_many_responses_for_lanes_are_solved_alone(name: str) -> None:
+    bandit, pairs, margin = build(mixture(6, batches.LARGEST + 2, 5, seed=8))
+    found = solve(name, bandit, pairs, margin)
+    for i in range(6):
+        same(name, found, i, solve(name, bandit[i], pairs[i], margin[i]))
+
+
+def test_a_batch_can_be_asked_to_raise() -> None:
+    bandit = pq.Bandit(np.zeros((3, 2)), np.zeros((3, 2)), 1.0)
+    tie = pq.Preferences([[0, 1]] * 3, [[1, 0]] * 3)
+    margin = np.array([[0, 0], [1, -2], [2, -1]])
+    statuses = pq.solve_cpo(bandit, tie, margin).status
+    assert [str(s) for s in statuses] == ["optimal", "optimal", "infeasible"]
+    with pytest.raises(pq.InfeasibleError, match="cycle"):
+        pq.solve_cpo(bandit, tie, margin, throw=True)
+    with pytest.raises(pq.UnsolvedError, match=r"prompt \[0\]: diverges"):
+        pq.solve_dpo(bandit, pq.Preferences([0], [1]), throw=True)
+
+
+@pytest.mark.parametrize("name", ["cpo", "dpo"])
+def test_no_problems_and_no_pairs_are_ordinary(name: str) -> None:
+    nothing = pq.Bandit(np.zeros((0, 3)), np.zeros((0, 3)), 1.0)
+    assert solve(name, nothing, pq.Preferences([0], [1]), 0.0).logp.shape == (0, 3)
+    bandit = pq.Bandit([[1, 0, 2.0]] * 4, np.zeros((4, 3)), 1.0)
+    free = solve(name, bandit, pq.Preferences(np.zeros((4, 0), int), np.zeros((4, 0), int)), 0.0)
+    expected = pq.solve_rlhf(bandit).logp if name == "cpo" else bandit.ref_logp
+    np.testing.assert_allclose(free.logp, expected, atol=1e-15)
