@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from prefeq import __version__
+from prefeq import __version__, cli_atlas
 from prefeq.errors import ProblemError
 
 OK, FAILED, BAD_INPUT, INTERRUPTED, BROKEN_PIPE = 0, 1, 2, 130, 141
@@ -137,6 +137,8 @@ def _parser() -> argparse.ArgumentParser:
     recheck.add_argument("bundle", metavar="FILE", help="evidence.json, or the folder that has it")
     recheck.add_argument("--only", metavar="CLAIM", help="recompute this claim alone")
     recheck.set_defaults(run=_recheck, json=None)
+
+    cli_atlas.add(commands, raw)
 
     for command in (verify, solve, search):
         command.add_argument("--json", metavar="OUT", help="write the full report to OUT")

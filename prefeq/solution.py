@@ -73,16 +73,27 @@ _HELP = {
 class Trajectory:
     """A recorded gradient-descent run on softmax logits, T records of P pairs.
 
-    ``step`` (T,), ``loss`` (T,), ``margin`` δ in nats (T, P), ``undesirable`` (T, P): in
-    U = {δ_ref < δ < 0}; ``step_size`` the constant step and ``lipschitz`` the bound behind it.
+    ``step`` (T,), ``loss`` (T, ...), ``margin`` δ in nats (T, ..., P), ``undesirable`` (T, ..., P):
+    in U = {δ_ref < δ < 0}; ``step_size`` (...) the constant step and ``lipschitz`` (...) the bound
+    behind it; ``present`` (..., P) which pairs there are. The dots are the prompts of a batch: a
+    problem that has stopped repeats its last record.
     """
 
     step: IntArray
-    loss: FloatArray
-    margin: FloatArray
-    undesirable: BoolArray
-    step_size: float
-    lipschitz: float
+    loss: Any
+    margin: Any
+    undesirable: Any
+    step_size: Any
+    lipschitz: Any
+    present: Any
+
+    @property
+    def occupancy(self) -> Any:
+        """The share of each prompt's pairs that are in U, by step: (T, ...); 0 without pairs."""
+        xp = namespace(self.present)
+        here = xp.sum(xp.astype(self.undesirable, xp.float64), axis=-1)
+        count = xp.sum(xp.astype(self.present, xp.float64), axis=-1)
+        return here / xp.where(count > 0, count, xp.ones_like(count))
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -102,6 +102,12 @@ def descend(
         np.add.at(shift, pairs.winner, force)
         np.subtract.at(shift, pairs.loser, force)
     trajectory = Trajectory(
-        np.array(steps), np.array(losses), np.array(deltas), np.array(inside), step_size, curvature
+        step=np.array(steps),
+        loss=np.array(losses),
+        margin=np.array(deltas),
+        undesirable=np.array(inside),
+        step_size=step_size,
+        lipschitz=curvature,
+        present=preferences.present,
     )
     return shift, trajectory

@@ -15,6 +15,7 @@ from prefeq.solution import Solution, Status
 from prefeq.solvers import descent, likelihood
 from prefeq.solvers.batch import check_types, demand, fits_lanes, solve_each
 from prefeq.solvers.batched.dpo import solve_batch
+from prefeq.solvers.batched.trajectories import solve_descent
 from prefeq.solvers.blocks import project
 from prefeq.solvers.bodies import EPS
 from prefeq.solvers.certificate import certify
@@ -86,12 +87,18 @@ def solve_dpo(
 
     def single(bandit: Bandit, pairs: Preferences, _: tuple[int, ...]) -> Solution:
         problem = _Problem.of(bandit, pairs)
-        return problem.newton() if method == "newton" else problem.descend(run)
+        return problem.descend(run) if method == "gradient-descent" else problem.newton()
+
+    def exact(bandit: Bandit, pairs: Preferences, _: tuple[int, ...]) -> Solution:
+        return _Problem.of(bandit, pairs).newton()
 
     check_types(bandit, preferences)
-    if method == "newton" and fits_lanes(bandit):
+    if fits_lanes(bandit):
         preferences.check(bandit)
-        return demand(solve_batch(bandit, preferences, single, TOLERANCE), throw)
+        found = solve_batch(bandit, preferences, exact, TOLERANCE)
+        if method == "gradient-descent":
+            found = solve_descent(bandit, preferences, run, found, TOLERANCE)
+        return demand(found, throw)
     return solve_each(bandit, preferences, single, throw)
 
 

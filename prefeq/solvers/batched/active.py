@@ -29,7 +29,7 @@ def solve(problem: Problem) -> Fit:
         return fit
     work = _Work(problem)
     f, settled = work.match(), work.alive
-    for step in range(1, 6 * sum(problem.shape[:2]) + 60):
+    for step in range(1, steps_allowed(problem) + 1):
         work.extend(fit, step, f, settled)
         alive = positions(work.xp, work.alive)
         if alive.shape[0] == 0:
@@ -38,6 +38,12 @@ def solve(problem: Problem) -> Fit:
             work.keep(alive)
         f, settled = work.relax()
     return fit
+
+
+def steps_allowed(problem: Problem) -> int:
+    """Return the steps after which a lane is left undone: rounding has it going in circles."""
+    k, p, _ = problem.shape
+    return 6 * (k + p) + 60
 
 
 class _Work:
@@ -155,14 +161,15 @@ class _Work:
         above, below = forest.ends_of(edge)
         turn = select(forest.sides_of(above) - forest.sides_of(below), lanes)
         heft = select(forest.heft(forest.winner, above), lanes)  # a flow is λ·weight
-        flow = select(self.log_multiplier, lanes) + heft
+        before = select(self.log_multiplier, lanes)
+        flow = before + heft
         ahead = xp.where(turn > 0, flow, xp.full_like(flow, xp.inf))
         least, weakest = xp.min(ahead, axis=0), xp.argmin(ahead, axis=0)
         part = xp.where(flow > least, least - flow, xp.zeros_like(flow))
         fallen = xp.where(flow > least, flow + xp.log1p(-xp.exp(part)), xp.full_like(flow, -xp.inf))
         risen = xp.logaddexp(flow, least + xp.zeros_like(flow))
-        flow = xp.where(turn > 0, fallen, xp.where(turn < 0, risen, flow))
-        self.log_multiplier[:, lanes] = flow - heft
+        after = xp.where(turn > 0, fallen, risen) - heft
+        self.log_multiplier[:, lanes] = xp.where(turn != 0, after, before)
         return weakest, least, ~xp.any(turn > 0, axis=0)
 
 

@@ -65,7 +65,7 @@ def solve_lanes(
     violation, log_multiplier = _certify(problem, fit, f, present, limit, centred)
     done = fit.found & (violation <= limit)
     if tilt:  # the rows scaled by σ
-        log_multiplier = log_multiplier + softplus(xp, tilt * margin)
+        log_multiplier = log_multiplier + softplus(xp, margin)
     blank = xp.full_like(violation, xp.inf)
     return Answer(
         logp=f if full or centred else xp.where(on, f, target),
@@ -113,6 +113,8 @@ def _by_sides(
         ways = ties.trees(problem, rigid)
         forest = forest | ties.members(problem, ways[0])
     violation, push, unit = proof.eliminate(problem, f, present, forest, rigid, centred)
+    if tied:
+        violation = xp.where(ties.joined(problem, ways), violation, xp.full_like(violation, xp.inf))
     size, none = xp.log(xp.abs(push)) + unit, xp.full_like(push, -xp.inf)
     log_multiplier = xp.where(push > 0, size, none)
     if tied:

@@ -63,6 +63,7 @@ def descend_lanes(
     records: Callable[[int], bool],
     step_size: float | None = None,
     finished: Finished | None = None,
+    first: int = 0,
 ) -> Run:
     """Descend from the reference for `max_steps`, writing down the steps that `records` names.
 
@@ -75,6 +76,8 @@ def descend_lanes(
     finished
         Asked at every recorded step but the last; problems that have finished leave the working
         set. Without it every problem takes all the steps.
+    first
+        The number of the first problem in its batch, for the errors.
 
     Raises
     ------
@@ -82,7 +85,7 @@ def descend_lanes(
         As `walk.step_sizes`.
     """
     lipschitz = lipschitz_lanes(xp, problems)
-    walk = Walk(xp, problems, step_sizes(xp, lipschitz, step_size))
+    walk = Walk(xp, problems, step_sizes(xp, lipschitz, step_size, first))
     start, n = walk, problems.beta.shape[0]
     live = xp.arange(n, dtype=xp.int64, device=device_of(problems.beta))
     shift, steps = xp.zeros_like(walk.u), xp.full_like(live, max_steps)
@@ -139,7 +142,7 @@ def exit_lanes(
     live = xp.arange(problems.beta.shape[0], dtype=xp.int64, device=device)
     waiting, count = problems.present, xp.zeros_like(first)
     for step in range(max_steps + 1):
-        waiting = xp.logical_and(waiting, walk.margin() < 0)
+        waiting = xp.logical_and(waiting, walk.misaligned())
         count = count + xp.astype(waiting, xp.int64)
         last = step == max_steps
         if last or step % 8 == 0:
@@ -201,6 +204,7 @@ def descend_batch(
             records=records,
             step_size=step_size,
             finished=None if finished is None else _shifted(finished, span.start),
+            first=span.start,
         )
         lengths[span.start] = len(run.step)
         _write(xp, book, span, run)

@@ -16,8 +16,11 @@ ROUTES = ("one pair", "isotonic chain", "isotonic blocks", "active set")
 
 PAIR, CHAIN, BLOCKS, ACTIVE = range(4)
 
-MAX_MARGIN = 1e9
-"""Margins of general graphs beyond which a lane is left alone: blocks are told apart by 1e15."""
+MAX_NATS = 1e8
+"""Goals and margins of general graphs beyond which a lane is left alone.
+
+Blocks are told apart by 1e15, and margins of a few nats drown in the rounding of such goals.
+"""
 
 
 def project(problem: Problem) -> Fit:
@@ -88,7 +91,7 @@ def _graph(problem: Problem) -> Fit:
     rigid, doubt = graphs.cycles(problem, best)
     sizes = xp.where(problem.kept, xp.abs(problem.margin), xp.zeros_like(problem.margin))
     size, tied = xp.max(sizes, axis=0), xp.any(rigid, axis=0)
-    clear = ~doubt & (size <= MAX_MARGIN)
+    clear = ~doubt & (problem.size <= MAX_NATS)
     lanes = positions(xp, clear & ~tied)
     if lanes.shape[0]:
         fit.put(lanes, _acyclic(problem.lanes(lanes), _some(xp, best, lanes)))
@@ -96,7 +99,7 @@ def _graph(problem: Problem) -> Fit:
     if lanes.shape[0]:
         part = problem.lanes(lanes), select(rigid, lanes), _some(xp, best, lanes)
         fit.put(lanes, _tied(*part))
-    flat = (fit.route == ACTIVE) & (size == 0)
+    flat = (fit.route == ACTIVE) & (size == 0)  # the name for margins that are all zero
     fit.route[...] = xp.where(flat, xp.full_like(fit.route, BLOCKS), fit.route)
     return fit
 

@@ -39,6 +39,13 @@ def _tree(problem: Problem, rigid: Array, group: Array, near: Array, far: Array)
     return hops, pair
 
 
+def joined(problem: Problem, ways: tuple[Tree, Tree]) -> Array:
+    """Return in which lanes (n,) every response has both ways: else rounding tore a cycle."""
+    xp, k = problem.xp, problem.shape[0]
+    (inward, _), (outward, _) = ways
+    return xp.all((inward < k) & (outward < k), axis=0)
+
+
 def members(problem: Problem, tree: Tree) -> Array:
     """Return which pairs (P, n) a tree consists of."""
     xp, (k, _, n) = problem.xp, problem.shape

@@ -63,6 +63,9 @@ class Walk:
             start = beta * (self.ref_margin - problems.target)
             self.offset = self.sign * xp.where(present, start, zero)
         self.gain = self.sign * (step_size * beta * self.mass * beta)
+        self.lean = self.gain * self.floor
+        arrays = (odds < 0, self.offset != 0, self.floor > 0)
+        self.turned, self.shifted, self.soft = (bool(xp.any(array)) for array in arrays)
         self.rows = shared_rows(xp, problems)
         self.flat = tuple(flat_index(xp, index) for index in (problems.winner, problems.loser))
         self.u = xp.zeros_like(problems.ref_logp)
@@ -93,10 +96,25 @@ class Walk:
         margin = self.ref_margin + self.differences() / self.problems.beta
         return self.xp.where(self.problems.present, margin, self.xp.zeros_like(margin))
 
+    def misaligned(self) -> Array:
+        """Return where δ < 0, (P, n), as the sign of `margin` has it; anything for absent pairs."""
+        return self.differences() / self.problems.beta < -self.ref_margin
+
+    def z(self) -> Array:
+        """Return z of each pair, turned so that q ≥ ½, (P, n)."""
+        z = self.differences()
+        if self.turned:
+            z *= self.sign
+        if self.shifted:
+            z += self.offset
+        return z
+
     def force(self) -> Array:
         """Return ηβ²m(q − σ(z)) of each pair: how far the step moves u_w, and u_l back."""
-        z = self.sign * self.differences() + self.offset
-        return self.gain * (1 / (1 + self.xp.exp(z)) - self.floor)
+        below = self.xp.exp(self.z())
+        below += 1
+        force = self.gain / below
+        return force - self.lean if self.soft else force
 
     def push(self, u: Array, force: Array) -> None:
         """Add the forces of all pairs to u, in place."""
@@ -120,7 +138,7 @@ class Walk:
 
     def loss(self) -> Array:
         """Return Σ m [softplus(−z) + σ(−|L|) z] with the pairs turned so that q ≥ ½, (n,)."""
-        z = self.sign * self.differences() + self.offset
+        z = self.z()
         soft = self.xp.where(self.floor > 0, self.floor * z, self.xp.zeros_like(z))
         return self.xp.sum(self.mass * (softplus(self.xp, -z) + soft), axis=0)
 
@@ -165,8 +183,10 @@ def _largest(xp: Any, k: int, winner: Array, loser: Array, share: Array) -> Arra
     return xp.maximum(top, xp.zeros_like(top))
 
 
-def step_sizes(xp: Any, lipschitz: Array, step_size: float | None) -> Array:
+def step_sizes(xp: Any, lipschitz: Array, step_size: float | None, first: int = 0) -> Array:
     """Return η of each lane, 1/Lip by default (1 without pairs).
+
+    `first` is the number of the first lane in its batch, for the errors.
 
     Raises
     ------
@@ -179,7 +199,7 @@ def step_sizes(xp: Any, lipschitz: Array, step_size: float | None) -> Array:
     _refuse(
         xp, "Lip", lipschitz, good,
         "beta and the masses put the step size 1/Lip outside the range of floats; rescale the "
-        "masses",
+        "masses", first,
     )  # fmt: skip
     if step_size is None:
         return 1.0 / curvature
@@ -188,12 +208,12 @@ def step_sizes(xp: Any, lipschitz: Array, step_size: float | None) -> Array:
     _refuse(
         xp, "step_size * Lip", size * lipschitz, good,
         "at 2 or above gradient descent need not descend; lower the step size, or leave it out for "
-        "1/Lip",
+        "1/Lip", first,
     )  # fmt: skip
     return size
 
 
-def _refuse(xp: Any, name: str, values: Array, good: Array, why: str) -> None:
+def _refuse(xp: Any, name: str, values: Array, good: Array, why: str, first: int) -> None:
     if not bool(xp.all(good)):
         lane = int(xp.argmax(xp.astype(xp.logical_not(good), xp.int8)))
-        raise ProblemError(f"{name} = {float(values[lane]):g} (problem {lane}): {why}")
+        raise ProblemError(f"{name} = {float(values[lane]):g} (problem {lane + first}): {why}")

@@ -194,3 +194,60 @@ def test_no_problems_and_no_pairs_are_ordinary(name: str) -> None:
     free = solve(name, bandit, pq.Preferences(np.zeros((4, 0), int), np.zeros((4, 0), int)), 0.0)
     expected = pq.solve_rlhf(bandit).logp if name == "cpo" else bandit.ref_logp
     np.testing.assert_allclose(free.logp, expected, atol=1e-15)
+
+
+def descend(bandit: pq.Bandit, pairs: pq.Preferences, steps: int = 80) -> pq.Solution:
+    return pq.solve_dpo(bandit, pairs, "gradient-descent", max_steps=steps, record_every=10)
+
+
+def test_a_batch_descends_as_its_problems_do() -> None:
+    bandit, pairs, _ = build(mixture(60, 4, 4, seed=9))
+    found = descend(bandit, pairs)
+    run = found.trajectory
+    assert run.margin.shape == (9, 60, 4)
+    for i in range(60):
+        alone = descend(bandit[i], pairs[i])
+        count = alone.trajectory.step.size
+        # the batch's bound is the tighter one: it may call an end what the other nearly does
+        assert found.status[i] == alone.status or 1e-9 < alone.residual < 5e-9
+        for field in ("loss", "margin", "undesirable", "occupancy"):
+            one, other = (getattr(t, field) for t in (run, alone.trajectory))
+            np.testing.assert_allclose(one[:count, i], other, rtol=1e-11, atol=1e-11, err_msg=field)
+        np.testing.assert_allclose(run.lipschitz[i], alone.trajectory.lipschitz, rtol=1e-12)
+        np.testing.assert_allclose(found.logp[i], alone.logp, rtol=1e-8, atol=1e-8)
+        np.testing.assert_allclose(found.value[i], alone.value, rtol=1e-8, atol=1e-8)
+
+
+def test_descent_ends_at_the_minimiser_and_says_so() -> None:
+    numbers = mixture(40, 3, 4, seed=10)
+    numbers["log_odds"] = np.clip(numbers["log_odds"], -2, 2)
+    bandit, pairs, _ = build(numbers | {"mass": np.ones((40, 4))})
+    found, exact = descend(bandit, pairs, 4000), pq.solve_dpo(bandit, pairs)
+    good = found.residual <= 1e-9
+    assert np.mean(good) > 0.8
+    np.testing.assert_array_equal(found.status[good], exact.status[good])
+    np.testing.assert_allclose(found.logp[good], exact.logp[good], rtol=1e-8, atol=1e-8)
+    assert {str(s) for s in found.status[~good]} <= {"iteration-limit"}
+    assert np.max(found.steps[good]) <= 4000
+    short = descend(bandit, pairs, 1)
+    moved = np.max(np.abs(np.exp(short.logp) - np.exp(exact.logp)), axis=-1) > 1e-6
+    assert {str(s) for s in short.status[moved]} == {"iteration-limit"}
+
+
+def test_a_batch_leaves_the_undesirable_space_by_the_law() -> None:
+    ref_margin = -np.linspace(0.5, 4, 30)
+    bandit = pq.Bandit(np.zeros((30, 2)), np.stack([ref_margin, np.zeros(30)], axis=-1), 1.0)
+    pair = pq.Preferences([0], [1])
+    run = pq.solve_dpo(
+        bandit, pair, "gradient-descent", max_steps=400, step_size=0.5, record_every=1
+    ).trajectory
+    out = np.argmax(run.margin[..., 0] >= 0, axis=0)
+    low, high = pq.margins.exit_steps_bounds(ref_margin, 1.0, 0.5)
+    assert np.all((low <= out) & (out <= high))
+    np.testing.assert_array_equal(np.sum(run.occupancy, axis=0), out - 1)  # not at step 0
+
+
+def test_records_beyond_the_budget_are_refused() -> None:
+    bandit = pq.Bandit(np.zeros((100_000, 2)), np.zeros((100_000, 2)), 1.0)
+    with pytest.raises(pq.ProblemError, match=r"10001 records of 100000 problems are .* GiB"):
+        pq.solve_dpo(bandit, pq.Preferences([0], [1]), "gradient-descent", record_every=1)

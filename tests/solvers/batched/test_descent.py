@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import array_api_compat
@@ -92,17 +93,28 @@ def nats_of(rows: Problems) -> np.ndarray:
     return np.maximum(1.0, np.max(ref, axis=1))
 
 
+@cache
+def recorded_alone(shared: bool) -> list[tuple[Problems, list[pq.Trajectory]]]:
+    """Return random batches and what the single solver records on each of their problems."""
+    rng = np.random.default_rng(7)
+    batches = [draw(rng, 8, k, p, shared=shared) for k, p in ((2, 1), (3, 4), (7, 12))]
+    options: dict[str, Any] = {"max_steps": 80, "record_every": 1}
+    return [
+        (
+            rows,
+            [pq.solve_dpo(*pair, "gradient-descent", **options).trajectory for pair in each(rows)],
+        )
+        for rows in batches
+    ]
+
+
 @pytest.mark.parametrize("library", LIBRARIES)
 @pytest.mark.parametrize("shared", [False, True])
 def test_every_record_is_that_of_the_single_solver(library: str, shared: bool) -> None:
-    rng = np.random.default_rng(7)
-    for k, p in ((2, 1), (3, 4), (7, 12)):
-        rows = draw(rng, 8, k, p, shared=shared)
+    for rows, trajectories in recorded_alone(shared):
         run = descent.descend_batch(*cast(library, rows), max_steps=80, records=every)
         assert run.step == tuple(range(81))
-        for i, (bandit, pairs) in enumerate(each(rows)):
-            options = {"max_steps": 80, "record_every": 1}
-            alone = pq.solve_dpo(bandit, pairs, "gradient-descent", **options).trajectory
+        for i, alone in enumerate(trajectories):
             t, size = alone.step.size, max(nats_of(rows)[i], np.abs(alone.margin).max())
             got = np.asarray(run.margin)[:t, i]
             np.testing.assert_allclose(got, alone.margin, rtol=0, atol=1e-12 * size)
@@ -113,7 +125,7 @@ def test_every_record_is_that_of_the_single_solver(library: str, shared: bool) -
             clear &= np.abs(alone.margin - alone.margin[0]) > 1e-9 * size
             inside = np.asarray(run.undesirable)[:t, i]
             np.testing.assert_array_equal(inside[clear], alone.undesirable[clear])
-            assert not inside[:, ~pairs.present].any()
+            assert not inside[:, ~rows.present[i]].any()
             assert not inside[0].any()
 
 
@@ -145,17 +157,17 @@ def certificate(rows: Problems, asked: list[int] | None = None) -> descent.Finis
 def test_problems_stop_where_the_single_solver_stops() -> None:
     rows = draw(np.random.default_rng(3), 40, 4, 3, certain=0.1)
     asked: list[int] = []
-    plan = dpo.descent.Schedule(600, None, None)
+    plan = dpo.descent.Schedule(300, None, None)
     run = descent.descend_batch(
         *cast("numpy", rows),
-        max_steps=600,
+        max_steps=300,
         records=plan.records,
         finished=certificate(rows, asked),
     )
-    alone = [pq.solve_dpo(*pair, "gradient-descent", max_steps=600) for pair in each(rows)]
+    alone = [pq.solve_dpo(*pair, "gradient-descent", max_steps=300) for pair in each(rows)]
     np.testing.assert_array_equal(run.steps, [one.steps for one in alone])
-    early = run.steps < 600
-    assert 12 <= early.sum() < 35  # of both kinds
+    early = run.steps < 300
+    assert 10 <= early.sum() < 35  # of both kinds
     assert len(asked) < 0.1 * np.searchsorted(run.step, run.steps).sum()  # most are spared
     for i, one in enumerate(alone):
         t = one.trajectory.step.size
@@ -261,22 +273,21 @@ def test_other_targets_descend_their_own_loss(library: str, rule: str) -> None:
 
 
 @pytest.mark.parametrize("library", LIBRARIES)
-@pytest.mark.parametrize("clip", [False, True])
-@pytest.mark.parametrize("k", [2, 6])
+@pytest.mark.parametrize(("clip", "k"), [(False, 2), (False, 6), (True, 5)])
 def test_the_exit_step_of_an_ordered_pair_obeys_the_law(library: str, clip: bool, k: int) -> None:
     rng = np.random.default_rng(k)
-    delta = np.concatenate([rng.uniform(-6, 0, 60), [0.0, 1.0, -0.0]])
+    delta = np.concatenate([rng.uniform(-5.5, 0, 60), [0.0, 1.0, -0.0]])
     beta, mass = 10.0 ** rng.uniform(-2, 0.1, 63), 10.0 ** rng.uniform(-3, 3, 63)
     target = np.maximum(delta, 0.0) if clip else None
     rows, ref_margin = ordered(delta, beta, mass, k, target)
     for share in (None, 0.2):
         step = None if share is None else share / float(np.max(beta * beta * mass / 2))
         xp, arrays = cast(library, transposed(rows))
-        n = np.asarray(descent.exit_lanes(xp, arrays, max_steps=4000, step_size=step))[0]
+        n = np.asarray(descent.exit_lanes(xp, arrays, max_steps=1500, step_size=step))[0]
         size = 2.0 / (beta * beta * mass) if step is None else step
         low, high = margins.exit_steps_bounds(ref_margin, beta, size, mass, target)
         out = n >= 0
-        assert np.all(high[~out] >= 4000)
+        assert np.all(high[~out] >= 1500)
         assert np.all((n >= low * (1 - 1e-12)) & (n <= high + 1e-9), where=out)
         assert out.sum() >= (63 if share is None else 5)
         assert np.all(n[delta >= 0] == 0)
@@ -300,13 +311,13 @@ def test_exit_steps_are_the_first_records_at_or_above_zero(library: str) -> None
 
 def test_no_step_is_longer_than_the_screen_allows() -> None:
     """A logit moves by at most 2 √K e, e the largest distance of a logit from the minimiser."""
-    rows = draw(np.random.default_rng(2), 40, 5, 6, certain=0.0)
+    rows = draw(np.random.default_rng(2), 25, 5, 6, certain=0.0)
     xp, arrays = cast("numpy", transposed(rows))
     for share in (0.5, 1.0, 1.99):
         sizes = share / np.maximum(walk.lipschitz_lanes(xp, arrays), 1e-300)
         tour = walk.Walk(xp, arrays, sizes)
         ends = [pq.solve_dpo(*pair).logp for pair in each(rows)]
-        for _ in range(20):
+        for _ in range(6):
             for i, (bandit, pairs) in enumerate(each(rows)):
                 component = pairs.components(bandit)
                 goal = np.where(bandit.support, ends[i], 0.0)
