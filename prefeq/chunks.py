@@ -52,6 +52,7 @@ def map_lanes(
         for name, lanes in answers.items():
             from_lanes(found[name], span, lanes)
 
+    _keep_freed_memory()
     cut = list(spans(problems, width, device))
     threads = min(len(cut), _threads(first))
     if threads == 1:
@@ -62,6 +63,15 @@ def map_lanes(
         for _ in pool.map(work, cut):
             pass
     return found
+
+
+def _keep_freed_memory() -> None:
+    """Let glibc keep the arrays of one step for the next, in place of mapping them anew.
+
+    Freeing a block that was mapped raises its thresholds to the size of the block (32 MB at most);
+    no page is touched. Elsewhere this does nothing.
+    """
+    np.empty(4_000_000)
 
 
 def _threads(array: Array) -> int:

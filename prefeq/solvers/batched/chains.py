@@ -42,27 +42,16 @@ class Order:
 
 def order(problem: Problem) -> Order:
     """Walk along the chains of each lane, one after the other."""
-    xp, (k, p, n) = problem.xp, problem.shape
-    where, kept = device_of(problem.goal), problem.kept
+    xp, (k, _, n) = problem.xp, problem.shape
+    where = device_of(problem.goal)
     lane = xp.arange(n, dtype=xp.int64, device=where)
-    rows = xp.arange(p, dtype=xp.int64, device=where)[:, None]
-    none = xp.full((1, n), k, dtype=xp.int64, device=where)  # row k is "none", row p no pair
-    onward = xp.full(((k + 1) * n,), p, dtype=xp.int64, device=where)
-    loses = xp.zeros(((k + 1) * n,), dtype=xp.bool, device=where)
-    ends = (xp.where(kept, x, none) * n + lane for x in (problem.winner, problem.loser))
-    winner, loser = (xp.reshape(x, (-1,)) for x in ends)
-    onward[winner] = xp.reshape(rows + xp.zeros_like(problem.winner), (-1,))
-    loses[loser] = True
-    onward[k * n :] = p
-    loses = xp.reshape(loses, (k + 1, n))[:k, :]
-    wins = xp.reshape(onward, (k + 1, n))[:k, :] < p
-    pairs, wins, losses = (xp.sum(xp.astype(x, xp.int64), axis=0) for x in (kept, wins, loses))
-    found = (wins == pairs) & (losses == pairs)  # fewer: a response wins or loses twice
+    onward, loses, found = _links(problem)
     head = xp.full((k + 2, n), k, dtype=xp.int64, device=where)  # the first at or after a row
     for v in range(k - 1, -1, -1):
         head[v, :] = xp.where(loses[v, :], head[v + 1, :], v)
-    head = xp.reshape(head, (-1,))
+    none = xp.full((1, n), k, dtype=xp.int64, device=where)
     beyond = xp.reshape(xp.concat([problem.loser, none], axis=0), (-1,))
+    onward, head = (xp.reshape(x, (-1,)) for x in (onward, head))
     vertex, pair = (xp.zeros((k, n), dtype=xp.int64, device=where) for _ in range(2))
     here, after = xp.full_like(lane, k), xp.zeros_like(lane)
     for place in range(k):
@@ -74,6 +63,30 @@ def order(problem: Problem) -> Order:
         vertex[place, :], pair[place, :] = here, via
     found = found & xp.all(vertex < k, axis=0)  # else a cycle: responses are left, but no head
     return Order(vertex, pair, found)
+
+
+def _links(problem: Problem) -> tuple[Array, Array, Array]:
+    """Return the pair that each response wins, (K + 1, n), P for none; who loses; who forks not.
+
+    Row K of the first two is no response. A lane forks if a response wins twice, or loses twice.
+    """
+    xp, (k, p, n), kept = problem.xp, problem.shape, problem.kept
+    where = device_of(problem.goal)
+    none = xp.full_like(problem.winner, k)
+    winner, loser = (
+        xp.reshape(flat_index(xp, xp.where(kept, x, none)), (-1,))
+        for x in (problem.winner, problem.loser)
+    )
+    rows = xp.arange(p, dtype=xp.int64, device=where)[:, None] + xp.zeros_like(none)
+    onward = xp.full(((k + 1) * n,), p, dtype=xp.int64, device=where)
+    loses = xp.zeros(((k + 1) * n,), dtype=xp.bool, device=where)
+    onward[winner], loses[loser] = xp.reshape(rows, (-1,)), True
+    onward[k * n :] = p
+    onward, loses = (xp.reshape(x, (k + 1, n)) for x in (onward, loses))
+    pairs, wins, losses = (
+        xp.sum(xp.astype(x, xp.int64), axis=0) for x in (kept, onward[:k, :] < p, loses[:k, :])
+    )
+    return onward, loses, (wins == pairs) & (losses == pairs)  # fewer: some write the same place
 
 
 def solve(problem: Problem, order: Order, route: int) -> Fit:

@@ -93,7 +93,7 @@ def _certify(
     """
     xp, log_multiplier = problem.xp, fit.log_multiplier
     violation = proof.textbook(problem, f, present, log_multiplier, centred)
-    blunt = ~(violation <= limit) | xp.any(fit.rigid, axis=0)
+    blunt = ~(violation <= 0.1 * limit) | xp.any(fit.rigid, axis=0)
     lanes = positions(xp, fit.found & blunt)
     if lanes.shape[0]:
         f, present = select(f, lanes), select(present, lanes)

@@ -12,7 +12,7 @@ from prefeq._namespace import Array
 from prefeq.solvers.batched.lanes import device_of, pick, put, select
 from prefeq.solvers.batched.problem import Problem, number, positions
 
-HUGE = 1e15
+HUGE = 2.0**50
 """Further than any two responses of one block lie apart; 0·HUGE is 0, as ∞'s product is not."""
 
 APART = -HUGE

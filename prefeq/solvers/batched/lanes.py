@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from prefeq._namespace import Array
+import array_api_compat
+
+from prefeq._namespace import Array, namespace
 
 
 def flat_index(xp: Any, index: Array) -> Array:
@@ -20,8 +22,6 @@ def flat_index(xp: Any, index: Array) -> Array:
 
 def device_of(array: Array) -> Any:
     """Return the device of an array."""
-    import array_api_compat
-
     return array_api_compat.device(array)
 
 
@@ -47,11 +47,4 @@ def add_at(xp: Any, values: Array, flat: Array, amounts: Array) -> None:
 
 def select(array: Array, keep: Array) -> Array:
     """Return the lanes at the positions `keep` (int64), as a contiguous array."""
-    import array_api_compat
-
-    xp = array_api_compat.array_namespace(array)
-    return xp.take(array, keep, axis=-1) if array.ndim == 1 else _rows(xp, array, keep)
-
-
-def _rows(xp: Any, array: Array, keep: Array) -> Array:
-    return xp.take(array, keep, axis=array.ndim - 1)
+    return namespace(array).take(array, keep, axis=array.ndim - 1)

@@ -92,8 +92,10 @@ class Fit:
         """Return no answers: the goals themselves, nothing tight, nothing found."""
         xp, n, where = problem.xp, problem.shape[2], device_of(problem.goal)
         rows = problem.margin.shape
+        f = xp.empty(problem.goal.shape, dtype=xp.float64, device=where)
+        f[...] = problem.goal
         return cls(
-            f=xp.asarray(problem.goal, copy=True),
+            f=f,
             log_multiplier=xp.full(rows, -xp.inf, dtype=xp.float64, device=where),
             forest=xp.zeros(rows, dtype=xp.bool, device=where),
             rigid=xp.zeros(rows, dtype=xp.bool, device=where),

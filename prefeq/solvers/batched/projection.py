@@ -19,7 +19,7 @@ PAIR, CHAIN, BLOCKS, ACTIVE = range(4)
 MAX_NATS = 1e8
 """Goals and margins of general graphs beyond which a lane is left alone.
 
-Blocks are told apart by 1e15, and margins of a few nats drown in the rounding of such goals.
+Blocks are told apart by 2^50, and margins of a few nats drown in the rounding of such goals.
 """
 
 
