@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import array_api_compat
 import numpy as np
 
 from prefeq import graphs
@@ -14,7 +13,6 @@ from prefeq._namespace import namespace
 from prefeq.arrays import (
     MAX_MASS,
     MAX_NATS,
-    BoolArray,
     IntArray,
     as_float,
     as_index,
@@ -28,6 +26,7 @@ from prefeq.arrays import (
     to_numpy,
 )
 from prefeq.bandit import Bandit
+from prefeq.comparison_graph import label
 from prefeq.errors import ProblemError
 from prefeq.pair_lists import draw_counts, list_pairs, pair_shape
 
@@ -236,26 +235,26 @@ class Preferences:
 
         A response in no pair is a component of its own.
         """
-        return self._label(bandit, directed=False)
+        return label(self, bandit, directed=False)
 
     def strong_components(self, bandit: Bandit) -> Any:
         """Label the strong components of "i beat j with positive mass"; -1 off-support.
 
         A pair with 0 < q < 1 gives both edges, an ordered pair one.
         """
-        return self._label(bandit, directed=True)
+        return label(self, bandit, directed=True)
 
-    def is_connected(self, bandit: Bandit) -> BoolArray:
+    def is_connected(self, bandit: Bandit) -> Any:
         """Whether all responses in the support form one component, shape ``(...)``."""
-        return np.asarray(np.max(self.components(bandit), axis=-1) == 0)
+        return self.xp.max(self.components(bandit), axis=-1) == 0
 
-    def has_ford_condition(self, bandit: Bandit) -> BoolArray:
+    def has_ford_condition(self, bandit: Bandit) -> Any:
         """Whether every connected component is strongly connected (Zermelo 1929, Ford 1957).
 
         Exactly then the DPO loss has a finite minimiser.
         """
-        strong = np.max(self.strong_components(bandit), axis=-1)
-        return np.asarray(strong == np.max(self.components(bandit), axis=-1))
+        strong = self.xp.max(self.strong_components(bandit), axis=-1)
+        return strong == self.xp.max(self.components(bandit), axis=-1)
 
     def find_cycle(self, bandit: Bandit) -> tuple[int, ...] | None:
         """Return responses each nominally preferred to the next, the last to the first, or None.
@@ -278,24 +277,6 @@ class Preferences:
         cycle = graphs.slopes(bandit.K, winner, loser, np.ones(winner.size)).cycle
         first = cycle.index(min(cycle)) if cycle else 0
         return (*cycle[first:], *cycle[:first]) if cycle else None
-
-    def _label(self, bandit: Bandit, *, directed: bool) -> Any:
-        self.check(bandit)
-        if is_tensor(self.mass):
-            labels = self.to_numpy()._label(bandit.to_numpy(), directed=directed)
-            return self.xp.asarray(labels, device=array_api_compat.device(self.mass))
-        labels = np.full((*bandit.batch_shape, bandit.K), -1, dtype=np.int64)
-        for index in np.ndindex(bandit.batch_shape):
-            row = self if not self.batch_shape else self.at(index, bandit.batch_shape)
-            on = np.flatnonzero(bandit.support[index])
-            rank = np.zeros(bandit.K, dtype=np.int64)
-            rank[on] = np.arange(on.size)
-            tail, head = row.beats() if directed else (row.winner, row.loser)
-            if not directed:
-                tail, head = tail[row.present], head[row.present]
-            label = graphs.strong_components if directed else graphs.components
-            labels[(*index, on)] = label(on.size, rank[tail], rank[head])
-        return labels
 
     def beats(self) -> tuple[IntArray, IntArray]:
         """Return the edges (i, j) of "i beat j with positive mass" of a single prompt."""

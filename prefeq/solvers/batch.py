@@ -8,6 +8,7 @@ import numpy as np
 
 from prefeq.arrays import is_tensor
 from prefeq.bandit import Bandit
+from prefeq.component_lanes import LARGEST_IN_LANES
 from prefeq.errors import ProblemError, UnsolvedError
 from prefeq.preferences import Preferences
 from prefeq.solution import Solution, Status, stack
@@ -16,13 +17,10 @@ Single = Callable[[Bandit, Preferences, tuple[int, ...]], Solution]
 
 ANSWERED = (Status.OPTIMAL, Status.NOT_UNIQUE)
 
-LARGEST = 24
-"""Responses up to which batches are solved in lanes, where work and memory grow with K²."""
-
 
 def fits_lanes(bandit: Bandit) -> bool:
     """Whether this is a batch for the solvers in lanes."""
-    return bool(bandit.batch_shape) and bandit.K <= LARGEST and 0 not in bandit.batch_shape
+    return bool(bandit.batch_shape) and bandit.K <= LARGEST_IN_LANES and 0 not in bandit.batch_shape
 
 
 def solve_each(

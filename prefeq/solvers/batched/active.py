@@ -13,8 +13,8 @@ from __future__ import annotations
 from typing import Any
 
 from prefeq._namespace import Array
+from prefeq.lanes import device_of, pick, put, select
 from prefeq.solvers.batched.forest import HUGE, Forest
-from prefeq.solvers.batched.lanes import device_of, pick, put, select
 from prefeq.solvers.batched.problem import EPS, Fit, Problem, number, positions, softplus
 
 CROWD = 0.7

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from prefeq._namespace import Array
-from prefeq.solvers.batched.lanes import device_of, flat_index, pick, select
+from prefeq.lanes import device_of, flat_index, pick, select
 from prefeq.solvers.batched.problem import Fit, Problem, number
 
 NARROW = 600.0

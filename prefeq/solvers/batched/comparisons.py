@@ -13,7 +13,7 @@ import numpy as np
 
 from prefeq._elementary import softplus
 from prefeq._namespace import Array
-from prefeq.solvers.batched.lanes import add_at, device_of, flat_index
+from prefeq.lanes import add_at, device_of, flat_index
 from prefeq.solvers.batched.narrow import FLOOR, Narrow
 from prefeq.solvers.batched.triangle import Triangle
 from prefeq.solvers.batched.wide import ABSENT, Wide, log_add

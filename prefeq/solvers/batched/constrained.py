@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from prefeq._namespace import Array, quiet
+from prefeq.lanes import select
 from prefeq.solvers.batched import graphs, proof, ties
-from prefeq.solvers.batched.lanes import select
 from prefeq.solvers.batched.problem import Fit, Problem, positions, softplus
 from prefeq.solvers.batched.projection import ROUTES, project
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from prefeq import chunks
 from prefeq._namespace import Array, namespace, quiet
-from prefeq.solvers.batched.lanes import device_of, select
+from prefeq.lanes import device_of, select
 from prefeq.solvers.batched.walk import Problems, Walk, lipschitz_lanes, step_sizes
 
 Finished = Callable[[Array, Array, Array], Array]

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from prefeq.lanes import flat_index, pick, select
 from prefeq.solvers.batched import constrained
-from prefeq.solvers.batched.lanes import flat_index, pick, select
 
 
 def diverge(

@@ -7,8 +7,8 @@ from typing import Any
 import array_api_compat
 
 from prefeq.bandit import Bandit
+from prefeq.lanes import device_of
 from prefeq.preferences import Preferences
-from prefeq.solvers.batched.lanes import device_of
 
 
 def bandit_rows(bandit: Bandit) -> dict[str, Any]:

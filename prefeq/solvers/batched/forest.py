@@ -9,7 +9,7 @@ the trees, hence no loop over problems.
 from __future__ import annotations
 
 from prefeq._namespace import Array
-from prefeq.solvers.batched.lanes import device_of, pick, put, select
+from prefeq.lanes import device_of, pick, put, select
 from prefeq.solvers.batched.problem import Problem, number, positions
 
 HUGE = 2.0**50

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from prefeq._namespace import Array
-from prefeq.solvers.batched.lanes import device_of, flat_index, pick, put
+from prefeq.lanes import device_of, flat_index, pick, put
 from prefeq.solvers.batched.problem import EPS, Problem, positions
 
 TOLL = 1e-12

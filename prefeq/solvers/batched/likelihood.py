@@ -12,10 +12,10 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import Any
 
+from prefeq import component_lanes as components
 from prefeq._namespace import Array, quiet
-from prefeq.solvers.batched import components
+from prefeq.lanes import device_of
 from prefeq.solvers.batched.comparisons import Pairs, narrow, wide
-from prefeq.solvers.batched.lanes import device_of
 from prefeq.solvers.batched.narrow import Narrow
 from prefeq.solvers.batched.newton import minimiser
 from prefeq.solvers.batched.wide import Wide

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from prefeq._namespace import Array
-from prefeq.solvers.batched.lanes import device_of
+from prefeq.lanes import device_of
 from prefeq.solvers.batched.narrow import Narrow
 from prefeq.solvers.batched.wide import Wide
 from prefeq.solvers.bodies import EPS

@@ -12,7 +12,7 @@ from functools import cached_property
 from typing import Any
 
 from prefeq._namespace import Array
-from prefeq.solvers.batched.lanes import device_of, flat_index, pick, select
+from prefeq.lanes import device_of, flat_index, pick, select
 
 EPS = 2.0**-52
 

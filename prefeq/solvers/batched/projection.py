@@ -7,8 +7,8 @@ from dataclasses import replace
 from typing import Any
 
 from prefeq._namespace import Array
+from prefeq.lanes import device_of, flat_index, pick, put, select
 from prefeq.solvers.batched import active, chains, graphs
-from prefeq.solvers.batched.lanes import device_of, flat_index, pick, put, select
 from prefeq.solvers.batched.problem import Fit, Problem, number, positions, softplus
 
 ROUTES = ("one pair", "isotonic chain", "isotonic blocks", "active set")

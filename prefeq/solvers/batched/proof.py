@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from prefeq._namespace import Array
-from prefeq.solvers.batched.lanes import add_at, device_of, pick, put
+from prefeq.lanes import add_at, device_of, pick, put
 from prefeq.solvers.batched.problem import EPS, Problem, number, positions
 
 

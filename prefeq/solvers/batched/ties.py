@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from prefeq._namespace import Array
+from prefeq.lanes import device_of, pick, put
 from prefeq.solvers.batched.graphs import groups
-from prefeq.solvers.batched.lanes import device_of, pick, put
 from prefeq.solvers.batched.problem import Problem, positions
 
 Tree = tuple[Array, Array]

@@ -135,6 +135,6 @@ def _refuse_memory(bandit: Bandit, preferences: Preferences, run: Schedule) -> N
 
 
 def _device(bandit: Bandit) -> Any:
-    from prefeq.solvers.batched.lanes import device_of
+    from prefeq.lanes import device_of
 
     return device_of(bandit.reward)

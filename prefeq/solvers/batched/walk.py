@@ -18,7 +18,7 @@ from typing import Any
 from prefeq._elementary import softplus
 from prefeq._namespace import Array
 from prefeq.errors import ProblemError
-from prefeq.solvers.batched.lanes import add_at, device_of, flat_index, pick, select
+from prefeq.lanes import add_at, device_of, flat_index, pick, select
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from typing import Any
 
 from prefeq._elementary import softplus
 from prefeq._namespace import Array
-from prefeq.solvers.batched.lanes import device_of
+from prefeq.lanes import device_of
 from prefeq.solvers.batched.laplacian import substitute
 from prefeq.solvers.batched.narrow import CERTAIN, damped
 from prefeq.solvers.batched.triangle import Triangle

@@ -10,7 +10,7 @@ import pytest
 
 import prefeq as pq
 from prefeq import chunks
-from prefeq.solvers import batch as batches
+from prefeq.component_lanes import LARGEST_IN_LANES
 from prefeq.solvers.batched import constrained, likelihood
 
 Numbers = dict[str, Any]
@@ -168,7 +168,7 @@ def _undone(kernel: Callable[..., Any]) -> Callable[..., Any]:
 
 @pytest.mark.parametrize("name", ["cpo", "dpo"])
 def test_too_many_responses_for_lanes_are_solved_alone(name: str) -> None:
-    bandit, pairs, margin = build(mixture(6, batches.LARGEST + 2, 5, seed=8))
+    bandit, pairs, margin = build(mixture(6, LARGEST_IN_LANES + 2, 5, seed=8))
     found = solve(name, bandit, pairs, margin)
     for i in range(6):
         same(name, found, i, solve(name, bandit[i], pairs[i], margin[i]))

@@ -11,7 +11,8 @@ import pytest
 from solvers import checks
 from solvers.batched import pair_lanes, test_laplacian, test_likelihood
 
-from prefeq.solvers.batched import comparisons, components, likelihood, newton, wide
+from prefeq import component_lanes as components
+from prefeq.solvers.batched import comparisons, likelihood, newton, wide
 from prefeq.solvers.batched.narrow import Narrow
 from prefeq.solvers.batched.wide import Wide
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from solvers.batched.pair_lanes import XP
 
+from prefeq import component_lanes as components
 from prefeq import graphs
-from prefeq.solvers.batched import components
 
 
 @pytest.mark.parametrize("share", [0.0, 0.1, 0.2, 0.4, 1.0])

@@ -7,8 +7,21 @@ from __future__ import annotations
 
 from typing import Any
 
-from prefeq._namespace import Array
-from prefeq.solvers.batched.lanes import device_of
+from prefeq._namespace import Array, namespace
+from prefeq.lanes import device_of, flat_index, pick, put
+
+LARGEST_IN_LANES = 24
+"""Responses up to which batches are worked on in lanes, where work and memory grow with K²."""
+
+
+def relation(xp: Any, size: int, winner: Array, loser: Array, holds: Array) -> Array:
+    """Return "i beats j", (K, K, n), of the pairs (P, n) for which `holds` is true."""
+    n = winner.shape[-1]
+    beats = xp.zeros((size * size, n), dtype=xp.bool, device=device_of(winner))
+    flat = flat_index(xp, winner * size + loser)
+    for row in range(winner.shape[0]):
+        put(xp, beats, flat[row, :], pick(xp, beats, flat[row, :]) | holds[row, :])
+    return xp.reshape(beats, (size, size, n))
 
 
 def joined(xp: Any, beats: Array) -> Array:
@@ -59,3 +72,16 @@ def centred(xp: Any, values: Array, same: Array) -> Array:
         total += member * values[other, :]
         count += member
     return values - total / count
+
+
+def label_lanes(
+    on: Array, winner: Array, loser: Array, log_odds: Array, mass: Array, *, directed: bool
+) -> dict[str, Array]:
+    """Label the components of lanes; if directed, the strong ones of "i beat j with a mass"."""
+    xp, size = namespace(mass), on.shape[0]
+    present = mass > 0
+    if not directed:
+        return {"label": labels(xp, joined(xp, relation(xp, size, winner, loser, present)), on)}
+    beats = relation(xp, size, winner, loser, present & (log_odds > -xp.inf))
+    beats |= relation(xp, size, loser, winner, present & (log_odds < xp.inf))
+    return {"label": labels(xp, mutual(xp, beats), on)}
