@@ -31,7 +31,7 @@ $(VENV)/.core: $(SPEC) | $(BIN)/python
 	@touch $@
 
 $(VENV)/.test: $(VENV)/.core
-	$(INSTALL) --no-build-isolation --editable '.[test,torch]'
+	$(INSTALL) --no-build-isolation --editable '.[bench,test,torch]'
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.core
@@ -58,14 +58,18 @@ campaign: $(VENV)/.test ## Run the full-size campaigns (an hour or more), and st
 	$(BIN)/python benchmarks/mutants.py
 	$(BIN)/python benchmarks/tampering.py
 	$(BIN)/python benchmarks/search_campaign.py
+	$(BIN)/python -m benchmarks.hard_inputs
+	$(BIN)/python -m benchmarks.performance
 
 readme: $(VENV)/.test ## Write the README's verdicts, the pages of claims and bugs, the fixed texts
 	$(BIN)/python -m prefeq.claims.markdown README.md docs/claims.md
 	$(BIN)/python -m prefeq.bundle.snapshot
 	$(BIN)/python tests/claims/planted_bugs.py docs/planted-bugs.md
 
-bench: $(VENV)/.dev ## Run every benchmark, and store what it measured
-	@set -e; for bench in benchmarks/bench_*.py; do echo "$$bench"; $(BIN)/python "$$bench"; done
+bench: $(VENV)/.dev ## Run every benchmark, store what it measured, and write docs/performance.md
+	$(BIN)/python -m pytest benchmarks/bench_*.py -o faulthandler_timeout=0 \
+	    --benchmark-columns=min,median,rounds; status=$$?; \
+	    $(BIN)/python -m benchmarks.performance && exit $$status
 
 clean: ## Remove .venv and everything generated
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks

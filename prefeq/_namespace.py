@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import cache
 from numbers import Real
 from typing import Any, TypeAlias
 
@@ -16,8 +17,6 @@ Array: TypeAlias = Any
 
 LN2 = math.log(2)
 
-_NUMPY = array_api_compat.array_namespace(np.zeros(()))
-
 quiet = np.errstate(all="ignore")
 """Decorator: infinities are answers here, not accidents (only NumPy would warn of them)."""
 
@@ -25,8 +24,13 @@ quiet = np.errstate(all="ignore")
 def namespace(array: Array) -> Any:
     """Return the array namespace of one array (or of a Python number: NumPy's)."""
     if isinstance(array, np.ndarray | np.generic | Real):  # most are: save the lookup
-        return _NUMPY
+        return _numpy()
     return array_api_compat.array_namespace(array)
+
+
+@cache
+def _numpy() -> Any:
+    return array_api_compat.array_namespace(np.zeros(()))  # loads half of NumPy: on first use only
 
 
 def real(**named: Array) -> tuple[Any, ...]:
@@ -40,7 +44,7 @@ def real(**named: Array) -> tuple[Any, ...]:
     """
     arrays = [value for value in named.values() if not _is_plain(value)]
     try:
-        xp = array_api_compat.array_namespace(*arrays) if arrays else _NUMPY
+        xp = array_api_compat.array_namespace(*arrays) if arrays else _numpy()
     except TypeError as error:
         raise ProblemError(
             f"{', '.join(named)} must be numbers or arrays of one library: {error}"

@@ -1,0 +1,161 @@
+"""docs/performance.md: what the results files say, targets that are missed included."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+
+from benchmarks import performance
+
+RESULTS = performance.load()
+
+PEERS = ("cvxpy + Clarabel, rebuilt", performance.REUSED, *performance.CHOIX, *performance.SKLEARN)
+
+
+def raced(ratio: float) -> dict[str, Any]:
+    peer = {
+        "problems": 300,
+        "microseconds_a_problem": 2000.0,
+        "ratio": ratio,
+        "worst_difference": 1e-5,
+        "called_inaccurate_by_itself": 3,
+        "inside_clarabel_microseconds": 250.0,
+    }
+    return {
+        "problems": 100_000,
+        "microseconds_a_problem": 2000.0 / ratio,
+        "worst_residual": 1e-12,
+        "not_optimal": 0,
+        "largest_gradient": 1e-15,
+        "recheck": {"worst_violation": 1e-14, "not_confirmed": 0},
+        "peers": dict.fromkeys(PEERS, peer),
+    }
+
+
+def wrapped(**cases: Any) -> dict[str, Any]:
+    return {"machine": "2 cores", "versions": {"numpy": "2"}, "cases": cases}
+
+
+def points(key: str, *times: float) -> dict[str, Any]:
+    return {"points": [{key: i, "microseconds_a_problem": t} for i, t in enumerate(times)]}
+
+
+def hard() -> dict[str, Any]:
+    found = dict.fromkeys(("failures", "unflagged", "flagged", "by_the_single_solver"), 0)
+    more = {"sampled": 10, "sample_undecided": 1, "problems": 10**6, "statuses": {"optimal": 10**6}}
+    worst = {"violation": 1e-12, "true_error": 1e-13}
+    solvers = {"cpo": {**found, **more, "worst": worst}}
+    return {"machine": "2 cores", "versions": {}, "problems": 10**6, "solvers": solvers}
+
+
+@pytest.fixture
+def good() -> dict[str, Any]:
+    """Results that meet every target."""
+    softmax = {"seconds": 0.1, "times_as_long": 2.5}
+    rlhf = {
+        "problems": 10**6,
+        "seconds": 0.25,
+        "peers": {"NumPy log-softmax": softmax},
+        "bandwidth_bytes_a_second": {"copy, one thread": 1e10},
+        "bytes_in_and_out": 216 * 10**6,
+        "share_of_bandwidth": 0.1,
+        "share_of_bandwidth_log_softmax": 0.2,
+    }
+    gpu = {
+        "device": "a GPU",
+        "problems_a_second": 1e8,
+        "problems_a_second_numpy": 1e6,
+        "ratio": 100.0,
+        "share_of_bandwidth": 0.5,
+        "bandwidth_bytes_a_second": 1e12,
+        "microseconds_a_problem": 0.01,
+        "worst_difference": 1e-14,
+    }
+    growth = {
+        "rlhf, batch": points("problems", 1.0, 1.4, 1.2),
+        "rlhf, responses": points("k", 1.0),
+        "dpo, pairs": points("pairs", 1.0, 9.0),
+    }
+    return {
+        "cpo": wrapped(chains=raced(1500.0), graphs=raced(60.0)),
+        "dpo": wrapped(counts=raced(400.0)),
+        "rlhf": wrapped(**{"log-softmax": rlhf}),
+        "growth": wrapped(**growth),
+        "memory": wrapped(rlhf={"bytes_drawn": 1e8, "bytes_peak": 3.9e9}),
+        "hard_inputs": hard(),
+        "atlas": wrapped(**{"all methods": {"seconds": 59.0, "cells": 10**6}}),
+        "gpu": wrapped(**{"rlhf, 1000000": gpu}),
+    }
+
+
+def verdicts(results: dict[str, Any]) -> list[str]:
+    return [line.split(" | ")[-1].strip(" |") for line in performance.targets(results)[2:11]]
+
+
+def test_the_page_is_current() -> None:
+    assert performance.PAGE.read_text("utf-8") == performance.page(RESULTS)
+
+
+def test_a_target_that_is_missed_has_its_reason() -> None:
+    for name, work, _, judge in performance.TARGETS:
+        if RESULTS[name]:
+            assert judge(RESULTS)[1] or work in performance.REMARKS, work
+
+
+def test_good_results_meet_every_target(good: dict[str, Any]) -> None:
+    assert verdicts(good) == ["yes"] * 9
+    assert "not measured" not in performance.page(good)
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "missed"),
+    [
+        (("cpo", "cases", "chains", "peers", performance.REUSED, "ratio"), 999.0, 0),
+        (("cpo", "cases", "chains", "recheck", "worst_violation"), 1e-8, 0),
+        (("cpo", "cases", "graphs", "peers", performance.REUSED, "ratio"), 49.0, 1),
+        (("cpo", "cases", "graphs", "worst_residual"), 1e-8, 1),
+        (("cpo", "cases", "graphs", "not_optimal"), 1, 1),
+        (("dpo", "cases", "counts", "peers", performance.CHOIX[0], "ratio"), 299.0, 2),
+        (("dpo", "cases", "counts", "peers", performance.SKLEARN[1], "ratio"), 99.0, 2),
+        (("dpo", "cases", "counts", "largest_gradient"), 1e-9, 2),
+        (
+            ("rlhf", "cases", "log-softmax", "peers", "NumPy log-softmax", "times_as_long"),
+            3.1,
+            3,
+        ),
+        (("growth", "cases", "rlhf, batch"), points("problems", 1.0, 1.6), 4),
+        (("memory", "cases", "rlhf", "bytes_peak"), 4.1e9, 5),
+        (("hard_inputs", "solvers", "cpo", "unflagged"), 1, 6),
+        (("hard_inputs", "solvers", "cpo", "failures"), 1, 6),
+        (("hard_inputs", "problems"), 999_999, 6),
+        (("atlas", "cases", "all methods", "seconds"), 61.0, 7),
+        (("gpu", "cases", "rlhf, 1000000", "worst_difference"), 1e-8, 8),
+    ],
+)
+def test_a_missed_target_is_seen(
+    good: dict[str, Any], path: tuple[str, ...], value: Any, missed: int
+) -> None:
+    results = copy.deepcopy(good)
+    inner: Any = results
+    for key in path[:-1]:
+        inner = inner[key]
+    inner[path[-1]] = value
+    expected = ["yes"] * 9
+    expected[missed] = "**no**"
+    assert verdicts(results) == expected
+
+
+def test_what_is_not_measured_is_said() -> None:
+    nothing: dict[str, Any] = {name: {} for name in performance.NAMES}
+    page = performance.page(nothing)
+    assert page.count("not measured yet") == len(performance.TARGETS)
+
+
+def test_remarks_are_shown(good: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    work = performance.TARGETS[3][1]
+    monkeypatch.setattr(performance, "REMARKS", {work: "allocation"})
+    assert "allocation" not in performance.page(good)
+    good["rlhf"]["cases"]["log-softmax"]["peers"]["NumPy log-softmax"]["times_as_long"] = 4.0
+    assert f"- {work}: allocation" in performance.page(good)
