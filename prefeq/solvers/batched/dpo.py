@@ -123,8 +123,8 @@ def _residual(xp: Any, on: Any, ref_logp: Any, beta: Any, logp: Any, fit: Any) -
     """
     zero = xp.zeros_like(logp)
     move = xp.where(on, logp, zero) - xp.where(on, ref_logp, zero)
-    apart = xp.where(on, move - fit.s / beta, zero)
-    spread = xp.max(apart, axis=0) - xp.min(xp.where(on, apart, xp.max(apart, axis=0)), axis=0)
+    apart, far = move - fit.s / beta, xp.full_like(move, np.inf)
+    spread = xp.max(xp.where(on, apart, -far), axis=0) - xp.min(xp.where(on, apart, far), axis=0)
     error = 2.0 * fit.error / beta + 2.0 * spread
     least = xp.minimum(xp.where(on, logp, zero), xp.where(on, ref_logp, zero))
     scale = xp.maximum(-xp.min(least, axis=0), xp.ones_like(beta))

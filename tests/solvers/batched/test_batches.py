@@ -12,6 +12,8 @@ import prefeq as pq
 from prefeq import chunks
 from prefeq.component_lanes import LARGEST_IN_LANES
 from prefeq.solvers.batched import constrained, likelihood
+from prefeq.solvers.batched import cpo as batched_cpo
+from prefeq.solvers.batched import dpo as batched_dpo
 
 Numbers = dict[str, Any]
 
@@ -150,6 +152,20 @@ def test_what_a_kernel_leaves_undone_is_solved_alone(
     for i in range(60):
         same(name, found, i, solve(name, *(part[i] for part in build(numbers))))
     np.testing.assert_array_equal(found.status, expected.status)
+
+
+@pytest.mark.parametrize("name", ["cpo", "dpo"])
+def test_ordinary_problems_are_solved_in_lanes(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    alone = []
+    for module in (batched_cpo, batched_dpo):
+        solve_undone = module.solve_undone
+        monkeypatch.setattr(
+            module,
+            "solve_undone",
+            lambda b, p, where, s, call=solve_undone: alone.extend(where) or call(b, p, where, s),
+        )
+    found = solve(name, *build(mixture(400, 5, 5, seed=11)))
+    assert set(alone) == set(np.flatnonzero([str(s) == "infeasible" for s in found.status]))
 
 
 def _undone(kernel: Callable[..., Any]) -> Callable[..., Any]:
