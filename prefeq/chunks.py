@@ -2,15 +2,12 @@
 
 Reductions over a short last axis are slow, and long arrays travel through memory at every
 operation. So batches are worked through in chunks that stay in a cache, transposed: the last axis
-is the problem. What is held beside inputs and answers is the working set of a chunk a thread.
+is the problem. What is held beside inputs and answers is one chunk's working set.
 """
 
 from __future__ import annotations
 
-import os
-import threading
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import array_api_compat
@@ -18,11 +15,8 @@ import numpy as np
 
 from prefeq._namespace import Array, namespace
 
-THREADS: int | None = None
-"""Chunks of NumPy arrays worked on at once: None for as many as there are cores to this process."""
-
-HOST_BYTES = 2**21
-"""Working set of a chunk on a CPU: what a core's second-level cache holds, about."""
+HOST_BYTES = 2**23
+"""Working set of a chunk on a CPU: within a cache, and long enough that calls cost little."""
 
 DEVICE_BYTES = 2**30
 """Working set of a chunk on an accelerator: lanes enough to fill it, in a stated part of memory."""
@@ -40,28 +34,14 @@ def map_lanes(
     first = next(iter(rows.values()))
     xp, device, problems = namespace(first), array_api_compat.device(first), first.shape[0]
     found: dict[str, Array] = {}
-    lock = threading.Lock()
-
-    def work(span: slice) -> None:
-        answers = kernel(**{name: to_lanes(array, span) for name, array in rows.items()})
-        with lock:
-            for name, lanes in answers.items():
-                if name not in found:
-                    shape = (problems, *lanes.shape[:-1])
-                    found[name] = xp.zeros(shape, dtype=lanes.dtype, device=device)
-        for name, lanes in answers.items():
-            from_lanes(found[name], span, lanes)
-
     _keep_freed_memory()
-    cut = list(spans(problems, width, device))
-    threads = min(len(cut), _threads(first))
-    if threads == 1:
-        for span in cut:
-            work(span)
-        return found
-    with ThreadPoolExecutor(threads) as pool:  # NumPy lets go of the interpreter while it computes
-        for _ in pool.map(work, cut):
-            pass
+    for span in spans(problems, width, device):
+        lanes = {name: to_lanes(array, span) for name, array in rows.items()}
+        for name, answer in kernel(**lanes).items():
+            if name not in found:
+                shape = (problems, *answer.shape[:-1])
+                found[name] = xp.zeros(shape, dtype=answer.dtype, device=device)
+            from_lanes(found[name], span, answer)
     return found
 
 
@@ -72,16 +52,6 @@ def _keep_freed_memory() -> None:
     no page is touched. Elsewhere this does nothing.
     """
     np.empty(4_000_000)
-
-
-def _threads(array: Array) -> int:
-    """Return how many chunks to work on at once: torch has threads of its own."""
-    if not isinstance(array, np.ndarray):
-        return 1
-    if THREADS is not None:
-        return THREADS
-    available = getattr(os, "sched_getaffinity", None)
-    return len(available(0)) if available else os.cpu_count() or 1
 
 
 def spans(problems: int, width: int, device: Any = None) -> Iterator[slice]:
