@@ -93,3 +93,29 @@ def test_the_readme_says_what_the_campaigns_found():
     assert f"each of the {len(false) // 3} refuted readings" in readme
     assert f"from each of three seeds, within {slowest:.1f} s" in readme
     assert f"none to the {len(true)} proved ones in {search['tries']:,} tries each" in readme
+
+
+def test_the_readme_says_what_the_races_measured():
+    root = Path(__file__).resolve().parents[1]
+    readme = " ".join((root / "README.md").read_text("utf-8").split())
+    cpo, dpo, rlhf = (
+        json.loads((root / "benchmarks" / "results" / f"{name}.json").read_text("utf-8"))["cases"]
+        for name in ("cpo", "dpo", "rlhf")
+    )
+
+    def micro(found: dict) -> float:
+        return found["microseconds_a_problem"]
+
+    chains, graphs = cpo["chains"], cpo["graphs"]
+    ours = (micro(chains), micro(graphs))
+    clarabel = [micro(case["peers"]["cvxpy + Clarabel, reused"]) for case in (chains, graphs)]
+    assert f"takes {ours[0]:.1f} µs for chains and single pairs and {ours[1]:.1f} µs for" in readme
+    assert f"takes {clarabel[0]:,.0f} and {clarabel[1]:,.0f} µs" in readme
+    choix = min(micro(v) for k, v in dpo["counts"]["peers"].items() if "opt_pairwise" in k)
+    learn = min(micro(v) for k, v in dpo["counts"]["peers"].items() if "scikit" in k)
+    told = (
+        f"DPO takes {micro(dpo['counts']):.1f} µs, choix {choix:,.0f} and scikit-learn {learn:,.0f}"
+    )
+    assert told in readme
+    times = rlhf["log-softmax"]["peers"]["NumPy log-softmax"]["times_as_long"]
+    assert f"{times:.1f} times one NumPy log-softmax" in readme
