@@ -85,6 +85,10 @@ def test_the_readme_says_what_the_campaigns_found():
     )
     assert f"{mutants['noticed']} of {mutants['bugs']} planted bugs were noticed" in readme
     assert f"{tampering['caught']} of {tampering['tamperings']} tamperings were caught" in readme
+    hard = json.loads((root / "benchmarks" / "results" / "hard_inputs.json").read_text("utf-8"))
+    assert f"Of {hard['problems']:,} hard problems in batches" in readme
+    for found in hard["solvers"].values():
+        assert found["failures"] == found["unflagged"] == found["flagged"] == 0
     false = [r for r in search["results"] if r["refutable"]]
     true = [r for r in search["results"] if not r["refutable"]]
     assert all(r["found"] and r["certified"] for r in false)
