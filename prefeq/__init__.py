@@ -24,8 +24,11 @@ __all__ = [
     "TableError",
     "Trajectory",
     "UnsolvedError",
+    "atlas",
+    "audit",
     "capitals_table",
     "compare",
+    "llm",
     "load_capitals",
     "losses",
     "margins",
@@ -40,8 +43,11 @@ __all__ = [
 
 _LAZY = {
     "Disagreement": ("prefeq.bundle.recheck", "Disagreement"),
+    "atlas": ("prefeq.atlas", None),
+    "audit": ("prefeq.llm.audit", "audit"),
     "capitals_table": ("prefeq.capitals", "capitals_table"),
     "compare": ("prefeq.comparison", "compare"),
+    "llm": ("prefeq.llm", None),
     "load_capitals": ("prefeq.capitals", "load_capitals"),
     "losses": ("prefeq.losses", None),
     "margins": ("prefeq.margins", None),

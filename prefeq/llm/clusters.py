@@ -1,0 +1,172 @@
+"""Counts by prompt, so that intervals can take prompts for what was sampled.
+
+Prompts are known by 64-bit hashes. What is kept grows with the prompts, not with the pairs: 8
+bytes a prompt, and one byte for every share that is reported (two or four once a prompt has more
+than 255 or 65,535 pairs), some 70 in all; while tables are joined, twice that.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from prefeq.errors import ProblemError
+from prefeq.intervals import Interval, wilson
+
+Keys = npt.NDArray[np.uint64]
+
+
+def hashed(prompts: Any) -> Keys:
+    """Return 64 bits for each prompt: integers as they are, anything else by BLAKE2 of its text.
+
+    Two of n texts collide with probability n²/2⁶⁵: one in four million for three million.
+
+    >>> hashed(["a", "b", "a"])[0] == hashed(["a", "b", "a"])[2] != hashed(["b"])[0]
+    np.True_
+    """
+    texts = isinstance(prompts, list | tuple) and len(prompts) and isinstance(prompts[0], str)
+    prompts = prompts.cpu() if hasattr(prompts, "cpu") else prompts
+    # as text every row would be as wide as the longest prompt
+    array = np.asarray(prompts, dtype=object if texts else None)
+    if array.dtype.kind in "iu":
+        return array.astype(np.int64, copy=False).view(np.uint64)
+    known: dict[str, int] = {}
+    found = np.empty(len(array), np.uint64)
+    for i, prompt in enumerate(array.tolist()):
+        text = str(prompt)
+        if text not in known:
+            digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+            known[text] = int.from_bytes(digest, "little")
+        found[i] = known[text]
+    return found
+
+
+@dataclass(eq=False)
+class Clusters:
+    """A table of prompts: their hashes, sorted, and per prompt the pairs and what counts of them.
+
+    Attributes
+    ----------
+    keys, counts
+        (prompts,) hashes and (1 + shares, prompts) counts: row 0 is the number of pairs.
+    pending
+        Tables of chunks that have not been joined in yet.
+    """
+
+    keys: Keys
+    counts: npt.NDArray[Any]
+    pending: list[tuple[Keys, npt.NDArray[Any]]]
+
+    @classmethod
+    def empty(cls, shares: int) -> Clusters:
+        """Return a table of no prompts."""
+        return cls(np.empty(0, np.uint64), np.empty((1 + shares, 0), np.uint8), [])
+
+    def add(self, keys: Keys, flags: Sequence[npt.NDArray[np.bool_]]) -> None:
+        """Add the pairs of a chunk: the hash of each one's prompt, and what holds of it."""
+        if len(keys) == 0:
+            return
+        order: Any = slice(None)
+        starts = _starts(keys)
+        if 2 * len(starts) > len(keys):  # not prompt by prompt
+            order = np.argsort(keys, kind="stable")
+            keys = keys[order]
+            starts = _starts(keys)
+        counts = np.empty((1 + len(flags), len(starts)), np.uint32)
+        counts[0] = np.diff(starts, append=len(keys))
+        last = np.append(starts[1:], len(keys)) - 1
+        for row, flag in zip(counts[1:], flags, strict=True):
+            ends = np.cumsum(flag[order], dtype=np.uint32)[last]  # faster than reduceat
+            row[0], row[1:] = ends[0], ends[1:] - ends[:-1]
+        self.pending.append((keys[starts], _narrow(counts)))
+        if sum(len(k) for k, _ in self.pending) > max(2**18, len(self.keys)):
+            self.settle()
+
+    def settle(self) -> None:
+        """Join what is pending, so that each prompt stands once."""
+        tables = [(self.keys, self.counts), *self.pending]
+        if len(tables) == 1:
+            return
+        keys = np.concatenate([k for k, _ in tables])
+        order = np.argsort(keys, kind="stable")
+        keys = keys[order]
+        starts = _starts(keys)
+        shape = (self.counts.shape[0], len(starts))
+        pairs = np.concatenate([c[0] for _, c in tables])[order]
+        totals = np.add.reduceat(pairs, starts, dtype=np.int64)
+        joined = np.empty(shape, _width(int(totals.max())))
+        joined[0] = totals
+        for i in range(1, shape[0]):  # row by row: no copy of the whole table is wider than it
+            row = np.concatenate([c[i] for _, c in tables])[order]
+            np.add.reduceat(row, starts, dtype=joined.dtype, out=joined[i])
+        self.keys, self.counts, self.pending = keys[starts], joined, []
+
+    def merge(self, other: Clusters) -> Clusters:
+        """Return the table of both."""
+        pending = [*self.pending, (other.keys, other.counts), *other.pending]
+        merged = Clusters(self.keys, self.counts, pending)
+        merged.settle()
+        return merged
+
+    def __len__(self) -> int:
+        self.settle()
+        return len(self.keys)
+
+    def interval(self, share: int, level: float) -> Interval:
+        """Return Wilson's interval of a share (a row of the counts), prompts being the sample.
+
+        As `prefeq.intervals.wilson_clustered`, its sums taken in integers. One prompt says nothing
+        of how prompts vary: then it is all of [0, 1].
+        """
+        self.settle()
+        k = len(self.keys)
+        n, x = self.counts[0].astype(np.int64), self.counts[1 + share].astype(np.int64)
+        total, count = int(n.sum()), int(x.sum())
+        if total == 0:
+            raise ProblemError("no pairs: a share of none has no interval")
+        if k < 2:
+            return Interval(0.0, 1.0)
+        if count in (0, total):
+            effective = float(k)
+        else:
+            # N² Σ(x − pn)², exactly
+            squares = total**2 * int(x @ x) - 2 * count * total * int(x @ n) + count**2 * int(n @ n)
+            spread = count * (total - count) * (k - 1) * total**2
+            effective = min(float(total), spread / (k * squares)) if squares else float(total)
+        return wilson(count / total * effective, effective, level)
+
+    def to_plain(self) -> dict[str, Any]:
+        """Return a form for JSON."""
+        self.settle()
+        return {
+            "keys": base64.b64encode(self.keys.tobytes()).decode(),
+            "counts": base64.b64encode(np.ascontiguousarray(self.counts).tobytes()).decode(),
+            "dtype": self.counts.dtype.name,
+            "shares": self.counts.shape[0] - 1,
+        }
+
+    @classmethod
+    def from_plain(cls, form: dict[str, Any]) -> Clusters:
+        """Return the table that `to_plain` wrote."""
+        keys = np.frombuffer(base64.b64decode(form["keys"]), np.uint64)
+        counts = np.frombuffer(base64.b64decode(form["counts"]), form["dtype"])
+        return cls(keys, counts.reshape(1 + int(form["shares"]), len(keys)), [])
+
+
+def _starts(keys: Keys) -> npt.NDArray[np.intp]:
+    """Return where runs of equal keys begin."""
+    return np.flatnonzero(np.concatenate([[True], keys[1:] != keys[:-1]]))
+
+
+def _width(largest: int) -> type[np.unsignedinteger[Any]]:
+    return np.uint8 if largest < 2**8 else np.uint16 if largest < 2**16 else np.uint32
+
+
+def _narrow(counts: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    return counts.astype(_width(int(counts[0].max())))

@@ -1,0 +1,85 @@
+"""CSV and JSON Lines, by Python's own readers, so that what is wrong is named with its line."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterator, Sequence
+from io import TextIOWrapper
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from prefeq.errors import TableError
+from prefeq.llm.formats import base
+from prefeq.llm.formats.base import KNOWN, Head, Pieces
+
+
+def csv_head(path: Path) -> Head:
+    """Return the header of a CSV file."""
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        return Head(next(csv.reader(file, strict=True), []))
+
+
+def csv_pieces(path: Path, names: Sequence[str]) -> Pieces:
+    """Yield the texts of a CSV file; blank lines are no rows."""
+    with path.open("rb") as raw, TextIOWrapper(raw, encoding="utf-8-sig", newline="") as file:
+        reader = csv.reader(file, strict=True)
+        header = next(reader, [])
+        size, start = max(1, path.stat().st_size), 0
+        try:
+            lines = filter(None, reader)  # no blank ones
+            while rows := list(islice(lines, base.LINES)):
+                for i, row in enumerate(rows):
+                    if len(row) != len(header):
+                        raise TableError(
+                            f"{path}:{start + i}: {len(row)} values for {len(header)} columns; "
+                            "quote values that contain commas, or restore the file"
+                        )
+                values = dict(zip(header, zip(*rows, strict=True), strict=True))
+                start += len(rows)
+                yield {name: list(values[name]) for name in names}, raw.tell() / size
+        except csv.Error as error:
+            raise TableError(f"{path}: line {reader.line_num} is not CSV ({error})") from error
+
+
+def _json_rows(path: Path) -> Iterator[tuple[dict[str, Any], int]]:
+    """Yield the objects of a file of JSON Lines, each with how many bytes were read by then."""
+    with path.open("rb") as file:
+        for number, line in enumerate(file):
+            text = line.decode("utf-8-sig" if number == 0 else "utf-8").strip()
+            if not text:
+                continue
+            try:
+                row = json.loads(text)
+            except (ValueError, RecursionError) as error:
+                raise TableError(
+                    f"{path}: line {number + 1} is not JSON ({error}); write one object a line"
+                ) from error
+            if not isinstance(row, dict):
+                raise TableError(
+                    f"{path}: line {number + 1} is no JSON object; write one object a line"
+                )
+            yield row, file.tell()
+
+
+def json_head(path: Path) -> Head:
+    """Return the names in the first row of JSON Lines."""
+    return Head(next(([*row] for row, _ in _json_rows(path)), []))
+
+
+def json_pieces(path: Path, names: Sequence[str]) -> Pieces:
+    """Yield the values of JSON Lines; None where a row has none."""
+    unread = KNOWN - set(names)
+    ignored = unread & set(json_head(path).names)
+    rows, size, start = _json_rows(path), max(1, path.stat().st_size), 0
+    while piece := list(islice(rows, base.LINES)):
+        for i, (row, _) in enumerate(piece):
+            late = (unread & row.keys()) - ignored
+            if late:
+                raise TableError(
+                    f"{path}:{start + i} has {min(late)}, which the first row has not; give every "
+                    "row the same columns (null where there is none)"
+                )
+        start += len(piece)
+        yield {name: [row.get(name) for row, _ in piece] for name in names}, piece[-1][1] / size

@@ -1,0 +1,171 @@
+"""The report of an audit: what a terminal shows, and strict JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from html import escape
+from textwrap import wrap
+from typing import Any
+
+from prefeq import text
+from prefeq.llm.figures import figures
+from prefeq.llm.plan import TRAPS
+from prefeq.llm.state import AuditState
+from prefeq.llm.verdict import percent, verdict
+from prefeq.strict_json import to_plain
+
+RATES = {
+    "violation_rate": ("violate the assumption: gap <= critical gap", "violated"),
+    "ref_below_zero": ("reference prefers the rejected: delta_ref < 0", "ref_below_zero"),
+    "relative_accuracy": ("relative accuracy (trainers'): delta > delta_ref", "worsened"),
+    "absolute_accuracy": ("absolute accuracy: delta > 0", "misaligned"),
+    "undesirable_share": ("undesirable space: delta_ref < delta < 0", "undesirable"),
+    "displaced_share": ("displaced: both log-probs below the reference's", "displaced"),
+    "reward_below_zero": ("reward prefers the rejected: gap < 0", None),
+}
+"""What the rates are, and of which kind their examples are."""
+
+WIDTH = 98
+
+
+@dataclass(frozen=True, repr=False)
+class AuditReport:
+    """What an audit found; shows itself as text, and has a strict JSON form.
+
+    Attributes
+    ----------
+    figures
+        Every figure, by name, as in the JSON form.
+    verdict
+        How things stand, and what to do next: a sentence each.
+    state
+        The state behind it: merge it with others', and report again.
+    """
+
+    figures: Mapping[str, Any]
+    verdict: tuple[str, str]
+    state: AuditState
+
+    @classmethod
+    def of(cls, state: AuditState) -> AuditReport:
+        """Return the report of a state."""
+        found = figures(state)
+        return cls(found, verdict(found), state)
+
+    @property
+    def faults(self) -> tuple[str, ...]:
+        """The names of the faults that the numbers show."""
+        return tuple(fault["name"] for fault in self.figures["faults"])
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the strict JSON form: plain types, ±inf as "inf" and "-inf", no NaN."""
+        form: dict[str, Any] = to_plain({"verdict": list(self.verdict), **self.figures})
+        return form
+
+    def __getitem__(self, name: str) -> Any:
+        return self.figures[name]
+
+    def __repr__(self) -> str:
+        parts = [self._head(), self._rates(), self._quantiles(), self._losses(), self._betas()]
+        return "\n\n".join("\n".join(part) for part in [*parts, self._faults()] if part)
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{escape(repr(self))}</pre>"
+
+    def _head(self) -> list[str]:
+        f = self.figures
+        gap = {"rewards": "rewards", "label_prob": "label probabilities", None: "unknown"}
+        by = "" if f["prompts"] is None else f", by prompt ({f['prompts']:,})"
+        facts = (
+            f"{f['pairs']:,} pairs, {f['excluded']:,} rows left out; beta = {f['beta']:g}; "
+            f"normalize = {f['normalize']}; reward gap: {gap[f['reward_gap']]}; intervals: "
+            f"{100 * f['level']:g} %, Wilson{by}"
+        )
+        return [*wrap(" ".join(self.verdict), WIDTH), "", *wrap(facts, WIDTH)]
+
+    def _rates(self) -> list[str]:
+        f, rows = self.figures, []
+        for name, (what, kind) in RATES.items():
+            if f[name] is not None:
+                examples = f["examples"].get(kind, [])[:2]
+                shown = ", ".join(text.fit(str(row["row"]), 12) for row in examples)
+                rows.append([what, _percent(f[name]), _interval(f[f"{name}_interval"]), shown])
+        header = ["share of pairs that", "%", "interval", "worst rows"]
+        return text.align(header, rows) if rows else []
+
+    def _quantiles(self) -> list[str]:
+        shares = ("0.05", "0.25", "0.5", "0.75", "0.95")
+        rows = []
+        for name, what in (
+            ("margin", "policy margin delta, nats"),
+            ("ref_margin", "reference margin delta_ref, nats"),
+            ("critical_gap", "critical gap -beta delta_ref"),
+            ("critical_label_prob", "critical label probability"),
+            ("exit_time", "exit time of DPO's gradient flow"),
+        ):
+            if self.figures[name] is not None:
+                found = self.figures[name]["quantiles"]
+                rows.append([what, *(text.number(found[share]) for share in shares)])
+        header = ["quantiles", *(f"{float(share):.0%}" for share in shares)]
+        return text.align(header, rows) if rows else []
+
+    def _losses(self) -> list[str]:
+        if not self.figures["pairs"]:
+            return []
+        rows = []
+        for name, loss in self.figures["losses"].items():
+            least = (loss["certificate"] or {}).get("misaligned_share_at_most")
+            rows.append(
+                [
+                    name,
+                    loss["normalize"],
+                    text.number(loss["mean"]),
+                    text.number(loss["target"]["quantiles"]["0.5"]),
+                    _percent(loss["negative_target_share"]),
+                    _percent(loss["trap_share"]),
+                    "-" if least is None else _percent(least),
+                ]
+            )
+        header = ["loss", "logps", "mean", "median target", "% negative", "% traps", "% wrong"]
+        note = (
+            "losses: % of targets below 0, % of pairs trapped for ever, and at most so many % wrong"
+        )
+        return [note, *text.align(header, rows, left=2)]
+
+    def _betas(self) -> list[str]:
+        if not self.figures["pairs"]:
+            return []
+        entries = self.figures["at_other_beta"]
+        labels = [e["label_prob"] for e in entries[0]["violation_by_label_prob"] or []]
+        header = ["beta", *([f"q = {q:g}" for q in labels] or ["violated"])]
+        header += ["critical gap", "ipo traps", "hinge traps", "cdpo traps"]
+        rows = []
+        for entry in entries:
+            found = entry["violation_by_label_prob"] or [entry]
+            shown = [e for e in found if not labels or e["label_prob"] in labels]
+            traps = [entry[f"{name}_trap_share"] for name in TRAPS]
+            gap = text.number(entry["critical_gap"]["quantiles"]["0.5"])
+            rates = [_percent(e["violation_rate"]) for e in shown]
+            rows.append([f"{entry['beta']:g}", *rates, gap, *map(_percent, traps)])
+        what = "violated were every label of probability q, and " if labels else "violated, and "
+        return [f"at other beta, %: {what}trapped for ever", *text.align(header, rows)]
+
+    def _faults(self) -> list[str]:
+        lines = []
+        for fault in self.figures["faults"]:
+            rows = ", ".join(text.fit(str(row), 16) for row in fault["rows"][:5])
+            note = f"fault {fault['name']}: {fault['message']}" + (
+                f" (rows {rows})" if rows else ""
+            )
+            lines += wrap(note, WIDTH, subsequent_indent="  ")
+        return lines
+
+
+def _percent(share: float) -> str:
+    return percent(share).removesuffix(" %")
+
+
+def _interval(interval: list[float]) -> str:
+    low, high = interval
+    return f"{_percent(low)} to {_percent(high)}"

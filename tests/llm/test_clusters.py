@@ -1,0 +1,87 @@
+"""Counts by prompt: the intervals are those of the lists, in any order of merging."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from prefeq.intervals import wilson_clustered
+from prefeq.llm.clusters import Clusters, hashed
+
+SHARES = 3
+
+
+def draw(rng: np.random.Generator, n: int, prompts: int) -> tuple[np.ndarray, list[np.ndarray]]:
+    keys = rng.integers(0, prompts, n).astype(np.uint64)
+    lean = rng.random(prompts)[keys.astype(int)]
+    return keys, [rng.random(n) < lean, rng.random(n) < 0.01, np.zeros(n, bool)]
+
+
+def expected(keys: np.ndarray, flag: np.ndarray, level: float) -> tuple[float, float]:
+    _, place = np.unique(keys, return_inverse=True)
+    counts = np.bincount(place, weights=flag).astype(int).tolist()
+    return wilson_clustered(counts, np.bincount(place).tolist(), level)
+
+
+@pytest.mark.parametrize("order", ["as drawn", "prompt by prompt"])
+@pytest.mark.parametrize(("n", "prompts"), [(50, 7), (3000, 400), (2000, 2)])
+def test_intervals(rng: np.random.Generator, n: int, prompts: int, order: str) -> None:
+    keys, flags = draw(rng, n, prompts)
+    if order != "as drawn":
+        sort = np.argsort(keys)
+        keys, flags = keys[sort], [flag[sort] for flag in flags]
+    table = Clusters.empty(SHARES)
+    for part in np.array_split(np.arange(n), 5):
+        table.add(keys[part], [flag[part] for flag in flags])
+    assert len(table) == len(np.unique(keys))
+    for share, flag in enumerate(flags):
+        np.testing.assert_allclose(table.interval(share, 0.9), expected(keys, flag, 0.9), 1e-12)
+
+
+def test_the_comparison_sees_pairs_taken_for_independent(rng: np.random.Generator) -> None:
+    keys, (flag, *_) = draw(rng, 2000, 40)
+    with pytest.raises(AssertionError):
+        np.testing.assert_allclose(
+            expected(keys, flag, 0.95), expected(np.arange(2000), flag, 0.95), 1e-2
+        )
+
+
+def test_merging_in_any_order_and_grouping(rng: np.random.Generator) -> None:
+    keys, flags = draw(rng, 4000, 300)
+    parts = []
+    for rows in np.array_split(rng.permutation(4000), 7):
+        part = Clusters.empty(SHARES)
+        part.add(keys[rows], [flag[rows] for flag in flags])
+        parts.append(part)
+    forms = []
+    for _ in range(4):
+        pieces = [parts[i] for i in rng.permutation(7)]
+        while len(pieces) > 1:
+            i = int(rng.integers(len(pieces) - 1))
+            pieces[i : i + 2] = [pieces[i].merge(pieces[i + 1])]
+        forms.append(pieces[0].to_plain())
+    assert all(form == forms[0] for form in forms)
+    assert Clusters.from_plain(forms[0]).to_plain() == forms[0]
+
+
+def test_counts_widen_with_the_largest_prompt() -> None:
+    table = Clusters.empty(1)
+    for size, width in ((200, np.uint8), (200, np.uint16), (70_000, np.uint32)):
+        table.add(np.zeros(size, np.uint64), [np.ones(size, bool)])
+        assert len(table) == 1
+        assert table.counts.dtype == width
+    assert table.counts[:, 0].tolist() == [70_400, 70_400]
+
+
+def test_one_prompt_says_nothing(rng: np.random.Generator) -> None:
+    table = Clusters.empty(1)
+    table.add(np.zeros(9, np.uint64), [rng.random(9) < 0.5])
+    assert table.interval(0, 0.95) == (0.0, 1.0)
+
+
+def test_hashes_do_not_depend_on_process_or_container() -> None:
+    texts = ["a", "b", "a", "\ud800"]
+    assert hashed(texts).tolist() == hashed(np.array(texts, object)).tolist()
+    assert hashed(["a"])[0] == 3405396810240292928
+    assert hashed([-1, 3]).tolist() == [2**64 - 1, 3]
+    assert len(set(hashed([f"prompt {i}" for i in range(10_000)]).tolist())) == 10_000

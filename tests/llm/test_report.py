@@ -1,0 +1,134 @@
+"""The report: strict JSON of the agreed shape, a table that fits, a verdict of two sentences."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import numpy as np
+import pytest
+from llm import naive
+from llm.test_faults import PLANTED, healthy
+
+import prefeq as pq
+from prefeq.llm.verdict import verdict
+
+RATES = (
+    *("violation_rate", "ref_below_zero", "relative_accuracy", "absolute_accuracy"),
+    *("undesirable_share", "displaced_share"),
+)
+
+
+def every_report(rng: np.random.Generator) -> list[pq.llm.AuditReport]:
+    data = naive.draw(rng, 300) | {"label_prob": rng.random(300)}
+    groups = ((), ("gap",), ("policy",), ("policy", "gap", "tokens", "prompt"), ("label", "tokens"))
+    found = [pq.audit(naive.only(data, *group), beta=0.1) for group in groups]
+    found += [pq.audit(p(healthy(rng), rng), beta=0.1, **options) for _, p, options in PLANTED]
+    nothing = pq.audit(beta=1.0, ref_chosen_logps=[np.nan], ref_rejected_logps=[-1.0])
+    single = pq.audit(beta=1e6, ref_chosen_logps=[-900.0], ref_rejected_logps=[-1.0])
+    return [*found, nothing, single]
+
+
+def test_the_shape(rng: np.random.Generator) -> None:
+    for report in every_report(rng):
+        form = json.loads(json.dumps(report.to_dict(), allow_nan=False))
+        assert {"pairs", "excluded", "beta", "normalize", "critical_gap", "losses"} <= set(form)
+        for rate in RATES:
+            assert (form[rate] is None) == (form[f"{rate}_interval"] is None)
+            if form[rate] is not None:
+                low, high = form[f"{rate}_interval"]
+                assert 0 <= low <= form[rate] <= high <= 1
+        assert list(form["losses"]) == list(naive.FAMILY)
+        for loss in form["losses"].values():
+            assert {"mean", "negative_target_share", "trap_share"} <= set(loss)
+        assert form["pairs"] == 0 or set(form["critical_gap"]["quantiles"]) >= {"0.05", "0.5"}
+        for fault in form["faults"]:
+            assert {"name", "message", "rows"} <= set(fault)
+            assert isinstance(fault["rows"], list)
+        assert len(form["verdict"]) == 2
+
+
+def test_every_rate_has_its_interval(rng: np.random.Generator) -> None:
+    def walk(form: Any) -> None:
+        if isinstance(form, dict):
+            for name, value in form.items():
+                if re.search(r"(rate|share|accuracy|below_zero)$", name):
+                    assert f"{name}_interval" in form, name
+                if name != "examples":
+                    walk(value)
+        elif isinstance(form, list):
+            for value in form:
+                walk(value)
+
+    for report in every_report(rng):
+        walk(report.to_dict())
+
+
+def test_what_a_missing_column_prevents_is_null(rng: np.random.Generator) -> None:
+    form = pq.audit(naive.only(naive.draw(rng, 50)), beta=0.1).to_dict()
+    for name in ("violation_rate", "absolute_accuracy", "margin", "relative_margin", "prompts"):
+        assert form[name] is None
+    assert form["by_normalize"] is None
+    assert all(loss["mean"] is loss["certificate"] is None for loss in form["losses"].values())
+    assert form["violation_by_label_prob"]
+
+
+def test_the_text_fits_a_terminal(rng: np.random.Generator) -> None:
+    for report in every_report(rng):
+        lines = repr(report).splitlines()
+        assert max(map(len, lines)) <= 100
+        words = " ".join(repr(report).split()).replace("NaN and infinities", "")
+        assert "nan" not in words.lower()
+        assert "<pre>" in report._repr_html_()
+        assert f"beta = {report['beta']:g}" in repr(report)
+        assert f"normalize = {report['normalize']}" in repr(report)
+
+
+def test_the_verdict_is_two_sentences(rng: np.random.Generator) -> None:
+    for report in every_report(rng):
+        standing, advice = report.verdict
+        assert advice.startswith("Next: ")
+        for sentence in (standing, advice):
+            assert sentence.endswith(".")
+            assert not re.search(r"[.!?] [A-Z]", sentence)
+        assert repr(report).replace("\n", " ").startswith(standing)
+
+
+def figures(rng: np.random.Generator, **changes: Any) -> dict[str, Any]:
+    data = healthy(rng, 400)
+    return {**pq.audit(data, beta=0.1).figures, **changes}
+
+
+def test_what_to_do_next(rng: np.random.Generator) -> None:
+    fine = figures(rng, violation_rate=0.001, undesirable_share=0.0)
+    assert "train with DPO as planned" in verdict(fine)[1]
+    stuck = figures(rng, violation_rate=0.001, undesirable_share=0.4)
+    assert "40.0 % of the pairs are in the undesirable space" in verdict(stuck)[1]
+    bad = figures(rng, violation_rate=0.71)
+    bad["by_normalize"] = {"sum": {"violation_rate": 0.71}, "mean": {"violation_rate": 0.003}}
+    assert "choose between sums and means over tokens first" in verdict(bad)[1]
+    assert "0.3 %" in verdict(bad)[1]
+    lower = figures(rng, violation_rate=0.3, by_normalize=None)
+    betas = ((0.025, 0.01), (0.05, 0.04), (0.1, 0.3))
+    lower["at_other_beta"] = [{"beta": b, "violation_rate": rate} for b, rate in betas]
+    assert "lower beta to 0.05, where 4.0 %" in verdict(lower)[1]
+    lower["at_other_beta"] = []
+    assert "whose targets are not negative" in verdict(lower)[1]
+
+
+def test_a_few_bad_rows_do_not_hide_the_data(rng: np.random.Generator) -> None:
+    data = healthy(rng, 400)
+    data["chosen_logps"][3] = np.nan
+    assert "violate" in pq.audit(data, beta=0.1).verdict[0]
+    data["chosen_logps"][:50] = np.nan
+    assert "sick" in pq.audit(data, beta=0.1).verdict[0]
+
+
+@pytest.mark.parametrize("normalize", ["sum", "mean"])
+def test_the_choice_of_normalisation_is_visible(rng: np.random.Generator, normalize: str) -> None:
+    report = pq.audit(healthy(rng), beta=0.1, normalize=normalize)
+    rates = {way: entry["violation_rate"] for way, entry in report["by_normalize"].items()}
+    assert report["violation_rate"] == rates[normalize]
+    assert rates["sum"] > rates["mean"] > 0
+    assert ("summed" if normalize == "sum" else "averaged") in report.verdict[0]
