@@ -136,6 +136,31 @@ def refuse(name: str, array: Array, bad: Array, why: str) -> None:
     raise ProblemError(f"{name}{listed} = {shown[index]!s}: {why}")
 
 
+def batch_index(index: Any, lead: tuple[int, ...]) -> Any:
+    """Return an index of the leading axes that cannot reach the axis behind them.
+
+    Raises
+    ------
+    ProblemError
+        If it has more parts than there are leading axes.
+    """
+    parts = index if isinstance(index, tuple) else (index,)
+    axes = [p for p in parts if p is not ... and p is not None]
+    used = sum(part.ndim if _is_mask(part) else 1 for part in axes)
+    if used > len(lead):
+        raise ProblemError(
+            f"index {index!r}: a batch of shape {lead} has {len(lead)} axes to index"
+        )
+    if not any(p is ... for p in parts):
+        return index
+    place = next(i for i, p in enumerate(parts) if p is ...)
+    return (*parts[:place], *[slice(None)] * (len(lead) - used), *parts[place + 1 :])
+
+
+def _is_mask(part: Any) -> bool:
+    return "bool" in str(getattr(part, "dtype", ""))
+
+
 def spread_out(xp: Any, fresh: Array, shape: tuple[int, ...]) -> Array:
     """Return a fresh array broadcast to a shape, as one that may be written to."""
     if tuple(fresh.shape) == shape:

@@ -16,6 +16,7 @@ from prefeq.arrays import (
     BoolArray,
     FloatArray,
     as_float,
+    batch_index,
     common,
     freeze,
     is_tensor,
@@ -163,6 +164,7 @@ class Bandit:
         """Return the prompt (or sub-batch) at `index` of the leading axes."""
         if not self.batch_shape:
             raise ProblemError("this bandit is a single prompt: it cannot be indexed")
+        index = batch_index(index, self.batch_shape)
         beta = self.beta[index]
         names = tuple(_pick_names(labels, index) for labels in (self.prompts, self.responses))
         single = not getattr(beta, "shape", ())

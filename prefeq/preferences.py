@@ -16,6 +16,7 @@ from prefeq.arrays import (
     IntArray,
     as_float,
     as_index,
+    batch_index,
     common,
     freeze,
     is_tensor,
@@ -290,11 +291,12 @@ class Preferences:
         xp = self.xp
         return self._map(lambda array: xp.broadcast_to(array, (*lead, self.P))[index])
 
-    def __getitem__(self, index: int) -> Preferences:
+    def __getitem__(self, index: Any) -> Preferences:
         """Return the pairs of one prompt (or sub-batch) of the leading axes."""
         if not self.batch_shape:
             raise ProblemError("these pairs belong to a single prompt: they cannot be indexed")
-        return self._map(lambda array: array[index])
+        where = batch_index(index, self.batch_shape)
+        return self._map(lambda array: array[where])
 
     def _map(self, change: Callable[[Any], Any]) -> Preferences:
         return self.unchecked(*(change(getattr(self, name)) for name in self.__dataclass_fields__))

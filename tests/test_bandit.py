@@ -166,3 +166,18 @@ def test_it_shows_itself() -> None:
     assert "1" in varied
     assert "2" in varied
     assert "K=2" in repr(pq.Bandit(np.zeros((0, 2)), np.zeros((0, 2)), 1.0))
+
+
+def test_an_index_never_reaches_the_responses() -> None:
+    bandit = pq.Bandit(np.zeros((2, 3, 4)), np.zeros((2, 3, 4)), 1.0)
+    assert bandit[..., 0].reward.shape == (2, 4)
+    assert bandit[0, ...].reward.shape == (3, 4)
+    assert bandit[np.ones((2, 3), dtype=bool)].reward.shape == (6, 4)
+    assert bandit[1, 2].reward.shape == (4,)
+    pairs = pq.Preferences(np.zeros((2, 3, 5), int), np.ones((2, 3, 5), int))
+    assert pairs[..., 0].winner.shape == (2, 5)
+    for bad in ((0, 0, 0), (..., 0, 0, 0), (np.ones((2, 3), dtype=bool), 0)):
+        with pytest.raises(pq.ProblemError, match="2 axes to index"):
+            bandit[bad]
+        with pytest.raises(pq.ProblemError, match="2 axes to index"):
+            pairs[bad]

@@ -93,7 +93,7 @@ def compute(
     for name, grid in grids.items():
         for layer, flat in arrays.pop(name).items():
             if layer == "least":
-                codes, margins = _judge(flat, grid.nats())
+                codes, margins = _judge(flat, grid.nats(METHODS[name].needs))
                 verdict[name], least[name] = grid.spread(codes), grid.spread(margins)
             else:
                 layers[layer] = grid.spread(np.where(np.isnan(flat), np.inf, flat))
@@ -142,8 +142,15 @@ class _Grid:
         alpha, tau = self.fixed["alpha"], self.fixed["tau"]
         return Cells(k, **parts, steps=steps, flipped=flipped, alpha=alpha, tau=tau)
 
-    def nats(self) -> FloatArray:
-        return self.cells(2, np.arange(self.size), 1, "fixed").nats
+    def nats(self, needs: Sequence[str]) -> FloatArray:
+        """Return max(1, |δ_ref|, Δr/β, |m|) of what is needed: where margins are rounded."""
+        where = np.arange(self.size)
+        sizes = [np.ones(self.size)]
+        sizes += [np.abs(self.values(n, where)) for n in ("delta_ref", "margin") if n in needs]
+        if "gap" in needs:
+            sizes.append(self.values("gap", where) / self.values("beta", where))
+        found: FloatArray = np.maximum.reduce(sizes)
+        return found
 
     def spread(self, flat: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Return values of the cells as an array (ny, nx)."""

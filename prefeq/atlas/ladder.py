@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from prefeq.arrays import FloatArray, IntArray, log_normalise
+from prefeq.arrays import FloatArray, IntArray
 from prefeq.bandit import Bandit
 from prefeq.losses import Flipped
 from prefeq.preferences import Preferences
@@ -42,16 +42,14 @@ class Cells:
         """The mass of each pair."""
         return 1.0 / (self.k - 1)
 
-    @property
-    def nats(self) -> FloatArray:
-        """The size at which margins are rounded: max(1, |δ_ref|, Δr/β, |m|)."""
-        sizes = (np.abs(self.delta_ref), self.gap / self.beta, np.abs(self.margin))
-        size: FloatArray = np.maximum.reduce([np.ones_like(self.beta), *sizes])
-        return size
-
     def ref_logp(self) -> FloatArray:
-        """Return log π_ref, (n, K)."""
-        logp: FloatArray = log_normalise(-self.delta_ref[:, None] * np.arange(self.k))
+        """Return log π_ref, (n, K); of the likeliest response too to the last digit, as −log1p."""
+        logits = -self.delta_ref[:, None] * np.arange(self.k)
+        top = np.where(self.delta_ref >= 0, 0, self.k - 1)
+        centred = logits - np.take_along_axis(logits, top[:, None], axis=-1)
+        share = np.exp(centred)
+        np.put_along_axis(share, top[:, None], 0.0, axis=-1)
+        logp: FloatArray = centred - np.log1p(np.sum(share, axis=-1, keepdims=True))
         return logp
 
     def bandit(self) -> Bandit:

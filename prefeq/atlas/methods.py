@@ -23,6 +23,9 @@ from prefeq.solvers import solve_cpo, solve_rlhf
 Found = dict[str, FloatArray]
 EPS = 2.0**-52
 
+FURTHEST = 500.0
+"""Nats from the top of a ladder to its foot up to which 1/π_ref and 1/log π_ref are formed."""
+
 
 @dataclass(frozen=True)
 class Method:
@@ -64,19 +67,31 @@ def _population(
 
 
 def _minimiser(loss: Loss, cells: Cells) -> FloatArray:
-    """Return the least margin over the rungs; without a bound where a target is infinite."""
+    """Return the least margin over the rungs; NaN where its target is beyond the floats."""
     if not loss.target_rule.needs_logps:
         return _own(loss, cells, cells.delta_ref)
+    least = np.full_like(cells.beta, np.nan)
+    where = np.flatnonzero(np.abs(cells.delta_ref) * (cells.k - 1) <= FURTHEST)
+    cells = cells.part(where)
     logp = cells.ref_logp()
     rungs = (Reference(logp[:, i], logp[:, i + 1]) for i in range(cells.k - 1))
     found = np.stack([_own(loss, cells, ref) for ref in rungs])
     bounded = np.all(np.isfinite(found), axis=0)
-    return np.where(bounded, np.min(found, axis=0), -np.inf)
+    least[where] = np.where(bounded, np.min(found, axis=0), np.nan)
+    return least
 
 
 def _own(loss: Loss, cells: Cells, ref: FloatArray | Reference) -> FloatArray:
+    """Return the minimiser of one pair's risk.
+
+    With a target for each label it hangs on the difference of two; what is left of that where both
+    are far below zero is their rounding: not computed.
+    """
     found: FloatArray = loss.minimiser(ref, cells.beta, cells.gap, cells.flipped)
-    return found
+    if cells.flipped == "fixed":
+        return found
+    blurred = EPS * loss.target(ref, cells.beta) < -1e-10
+    return np.where(blurred, np.nan, found)
 
 
 def _dpo(cells: Cells, value: float) -> Loss:

@@ -93,6 +93,12 @@ class _SequenceLogps(torch.autograd.Function):
         return gradient, None, None
 
 
+def sums_or_nan(logits: Tensor, labels: Tensor, mask: Tensor) -> Tensor:
+    """Return the same without gradients; NaN for a sequence whose logits define no distribution."""
+    with torch.no_grad():
+        return _forward(logits, *_checked(logits, labels, mask))[0]
+
+
 def _forward(logits: Tensor, labels: Tensor, counted: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Return the sums (B,), and max_v z and Σ_v exp(z − max) of every position, (B, T) each."""
     size, device = counted.shape, logits.device

@@ -32,7 +32,8 @@ from typing import Any, Literal
 import torch
 
 from prefeq.errors import ProblemError
-from prefeq.llm.logps import sequence_logps
+from prefeq.llm.collator import GAP, Collator, check_columns, gap_columns, without_gap
+from prefeq.llm.logps import sums_or_nan
 from prefeq.llm.tally import Tally
 
 __all__ = ["TESTED", "AuditMixin", "AuditedDPOTrainer"]  # noqa: F822 - see __getattr__
@@ -43,9 +44,6 @@ TESTED = (
 )
 """The versions of TRL that the tests have passed with. 1.15 is missing: it trains with Triton only.
 Another patch of these releases is accepted, another release is not."""
-
-GAP = ("chosen_reward", "rejected_reward", "label_prob")
-"""Columns of a data set that give Δr."""
 
 SUMMED = frozenset({"sigmoid", "hinge", "robust", "exo_pair", "discopop"})
 AVERAGED = frozenset({"ipo", "sigmoid_norm"})
@@ -98,7 +96,7 @@ class AuditMixin:
         **kwargs: Any,
     ) -> None:
         _require_tested()
-        self._gap_columns = _gap_columns(audit_columns)
+        self._gap_columns = gap_columns(audit_columns)
         parent: Any = super()
         parent.__init__(*args, **kwargs)
         if getattr(self.args, "ld_alpha", None) is not None:
@@ -111,8 +109,8 @@ class AuditMixin:
         averaged = set(self.loss_types) <= AVERAGED
         self.audit_normalize: Normalize = normalize or ("mean" if averaged else "sum")
         self._tallies = {"train": self._tally(), "eval": self._tally()}
-        _check_columns(self.train_dataset, self._gap_columns, required=audit_columns or {})
-        self.data_collator = _Collator(self.data_collator, self._gap_columns)
+        check_columns(self.train_dataset, self._gap_columns, required=audit_columns or {})
+        self.data_collator = Collator(self.data_collator, self._gap_columns)
 
     def _tally(self) -> Tally:
         losses = set(self.loss_types) - {"sft"}
@@ -131,11 +129,11 @@ class AuditMixin:
         """Do as TRL does, on a batch without our columns (which it would hand to the model)."""
         *model, inputs = args
         parent: Any = super()
-        return parent.compute_ref_log_probs(*model, _without_gap(inputs))
+        return parent.compute_ref_log_probs(*model, without_gap(inputs))
 
     def _compute_loss(self, model: Any, inputs: Mapping[str, Any], return_outputs: bool) -> Any:
         mode: Mode = "train" if self.model.training else "eval"
-        given = _without_gap(inputs)
+        given = without_gap(inputs)
         parent: Any = super()
         with _recorded(self.model, self.ref_model, given) as seen:
             answer = parent._compute_loss(model, given, return_outputs)
@@ -253,7 +251,7 @@ def _sequence_logps(output: Any, inputs: Mapping[str, Any]) -> Any:
         return (output.log_probs[:, -length:].double() * (scored != 0)).sum(1)
     # Prompt-learning adapters put virtual tokens before the real ones.
     logits = output.logits[:, -length - 1 : -1]
-    return sequence_logps(logits, inputs["input_ids"][:, 1:], scored)
+    return sums_or_nan(logits, inputs["input_ids"][:, 1:], scored)
 
 
 def _columns(seen: Mapping[str, list[Any]], inputs: Mapping[str, Any]) -> dict[str, Any]:
@@ -272,46 +270,3 @@ def _columns(seen: Mapping[str, list[Any]], inputs: Mapping[str, Any]) -> dict[s
     pairs |= dict(zip(names, reference, strict=True))
     pairs |= dict(zip(("chosen_tokens", "rejected_tokens"), tokens.chunk(2), strict=True))
     return {name: column.detach().double().cpu() for name, column in pairs.items()}
-
-
-class _Collator:
-    """The trainer's collator, and beside what it collates the columns that give Δr."""
-
-    def __init__(self, collate: Any, columns: Mapping[str, str]) -> None:
-        self.collate, self.columns = collate, dict(columns)
-
-    def __call__(self, examples: list[dict[str, Any]]) -> dict[str, Any]:
-        batch = dict(self.collate(examples))
-        for ours, theirs in self.columns.items():
-            if theirs in examples[0]:
-                values = [example[theirs] for example in examples]
-                numbers = [float("nan") if value is None else float(value) for value in values]
-                batch[ours] = torch.tensor(numbers, dtype=torch.float64)
-        return batch
-
-
-def _without_gap(inputs: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in inputs.items() if name not in GAP}
-
-
-def _gap_columns(columns: Mapping[str, str] | None) -> dict[str, str]:
-    for name in columns or {}:
-        if name not in GAP:
-            raise ProblemError(f"audit_columns: {name!r} is none of {', '.join(GAP)}")
-    return {name: (columns or {}).get(name, name) for name in GAP}
-
-
-def _check_columns(data: Any, columns: Mapping[str, str], required: Mapping[str, str]) -> None:
-    """Raise if columns that give Δr are missing or half there, as far as the data set tells."""
-    there = getattr(data, "column_names", None)
-    if there is None:
-        return
-    for ours, theirs in required.items():
-        if theirs not in there:
-            raise ProblemError(f"no column {theirs!r} for {ours}; there are {', '.join(there)}")
-    found = [ours for ours, theirs in columns.items() if theirs in there]
-    if found not in ([], list(GAP[:2]), [GAP[2]]):
-        raise ProblemError(
-            f"the data set has {', '.join(found)}: give chosen_reward and rejected_reward, or "
-            "label_prob, or none of them"
-        )

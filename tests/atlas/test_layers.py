@@ -291,7 +291,7 @@ def test_eight_hundred_nats_leave_no_nan() -> None:
         )
         for found in (atlas.least, atlas.layers):
             assert not any(np.isnan(array).any() for array in found.values())
-        assert atlas.verdict["eq17"][1, 0] == 2  # 1/π_ref beyond the floats: no minimiser
+        assert atlas.verdict["eq17"][1, 0] == 3  # 1/π_ref is beyond the floats: not computed
         assert np.all(atlas.verdict["cpo"] == 1)
 
 
@@ -338,3 +338,28 @@ def test_a_branch_that_is_not_found_in_time_is_not_made_up(monkeypatch: pytest.M
     real = penalty.rising_root
     monkeypatch.setattr(penalty, "rising_root", lambda *given: real(*given) + 1e-3)
     assert not np.isfinite(penalty.least_margin(star, beta, gamma, 3)).any()
+
+
+def test_likely_responses_keep_their_last_digit() -> None:
+    wide = compute("delta_ref=-40:40:9", "beta=0.1:2:2", methods=["easy"])
+    log_top = -np.log1p(np.exp(-40.0))
+    expected = -40 + (0.1 / 0.1) * (1 / (log_top - 40) + 1 / log_top) + 1 / 0.1
+    assert wide.least["easy"][0, 0] == pytest.approx(expected, rel=1e-12)
+    assert not np.any(wide.verdict["easy"] == 2)
+
+
+@pytest.mark.parametrize("flipped", ["fixed", "per-label"])
+def test_what_is_beyond_the_floats_is_not_computed(flipped: str) -> None:
+    found = compute("delta_ref=-800:800:9", "beta=0.1:2:2", flipped=flipped, steps=10)
+    for name in ("easy", "eq17"):
+        assert np.all(found.verdict[name][:, [0, -1]] == 3)
+        assert np.all(found.verdict[name][:, 4] == 1)
+
+
+def test_a_verdict_hangs_on_what_the_method_needs_alone() -> None:
+    fixed = {"delta_ref": -1.5}
+    far, near = (
+        compute(f"margin=-{m}:1:3", "beta=0.5:1:2", fixed=fixed, methods=["rlhf"])
+        for m in ("1e9", "1")
+    )
+    np.testing.assert_array_equal(far.verdict["rlhf"], near.verdict["rlhf"])

@@ -370,6 +370,15 @@ class TestWithTRL:
         with pytest.raises(ProblemError, match="normalize = 'max'"):
             make(normalize="max")
 
+    def test_a_run_that_is_not_finite_is_told_of_and_not_stopped(
+        self, make: Callable[..., Any], tiny: Any
+    ) -> None:
+        trainer = make(ref_model=tiny.model(seed=2, scale=0.5), config={"max_steps": 1})
+        with torch.no_grad():
+            trainer.model.lm_head.weight.fill_(math.nan)
+        trainer.train()
+        assert ours(trainer.state.log_history[0]) == {"excluded": 4}
+
     @pytest.mark.parametrize("wrong", ["chosen", "margin"])
     def test_a_recording_that_is_not_trls_stops_the_run(
         self, make: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, wrong: str

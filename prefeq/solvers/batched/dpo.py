@@ -98,7 +98,6 @@ def _solve_lanes(
     finite = xp.max(fit.strong, axis=0) == dimension
     logp = log_normalise_lanes(xp, ref_logp + fit.s / beta)
     residual = _residual(xp, on, ref_logp, beta, logp, fit)
-    limit = xp.maximum(xp.full_like(beta, tolerance), 1024 * EPS / beta)
     columns = {
         "logp": logp,
         "value": objective_lanes(xp, reward, ref_logp, beta, logp),
@@ -107,7 +106,7 @@ def _solve_lanes(
         "dimension": dimension,
         "steps": fit.steps,
         "finite": finite,
-        "done": fit.done & (residual <= limit) & finite,
+        "done": fit.done & (residual <= tolerance) & finite,
     }
     if not bool(xp.all(finite)):
         diverge(xp, columns, fit, ref_logp, beta, winner, loser, log_odds, present)

@@ -267,3 +267,11 @@ def test_records_beyond_the_budget_are_refused() -> None:
     bandit = pq.Bandit(np.zeros((100_000, 2)), np.zeros((100_000, 2)), 1.0)
     with pytest.raises(pq.ProblemError, match=r"10001 records of 100000 problems are .* GiB"):
         pq.solve_dpo(bandit, pq.Preferences([0], [1]), "gradient-descent", record_every=1)
+
+
+@pytest.mark.parametrize("beta", [1e-6, 1e-9, 1e-12, 1e-18])
+def test_a_tiny_beta_costs_no_digits(beta: float) -> None:
+    bandit = pq.Bandit(np.array([[0.5, 0.2, 0.0]] * 3) * beta, np.zeros((3, 3)), beta)
+    found = pq.solve_dpo(bandit, pq.Preferences.bradley_terry(bandit))
+    assert np.max(np.abs(found.logp - pq.solve_rlhf(bandit).logp)) < 1e-14
+    assert np.max(found.residual) < 1e-9
