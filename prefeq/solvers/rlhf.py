@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from prefeq._namespace import namespace, quiet
-from prefeq.arrays import log_normalise, to_numpy
+from prefeq.arrays import log_normalise, logsumexp, to_numpy
 from prefeq.bandit import Bandit
 from prefeq.chunks import map_lanes
 from prefeq.errors import ProblemError
@@ -39,17 +39,30 @@ def solve_rlhf(bandit: Bandit, *, throw: bool | None = None) -> Solution:
     if not isinstance(bandit, Bandit):
         raise ProblemError(f"bandit is a {type(bandit).__name__}: pass a prefeq.Bandit")
     lead = bandit.batch_shape
+    if not lead:
+        return _solve_one(bandit)
     found = map_lanes(_solve_lanes, bandit_rows(bandit), 8 * bandit.K)
     solved = to_numpy(found["residual"] <= TOLERANCE)
     status = constant(Status.OPTIMAL, lead)
     if not solved.all():  # no input is known that does this
         status = choose(solved.reshape(lead), Status.OPTIMAL, Status.ITERATION_LIMIT)
     logp = bandit.xp.reshape(found["logp"], (*lead, bandit.K))
-    if not lead:
-        value, worst = float(found["value"][0]), float(found["residual"][0])
-        return Solution(logp, value, status[()], worst, route=_ROUTE)
     value, worst = (bandit.xp.reshape(found[name], lead) for name in ("value", "residual"))
     return Solution(logp, value, status, worst, route=constant(_ROUTE, lead))
+
+
+def _solve_one(bandit: Bandit) -> Solution:
+    """Solve a single prompt: what `_solve_lanes` does, without the chunks."""
+    xp, on = bandit.xp, bandit.support
+    logp = rlhf_logp(bandit)
+    # β log Z = max r + β log Σ π_ref e^{(r − max r)/β}: no difference of large numbers
+    top = xp.max(xp.where(on, bandit.reward, xp.full_like(bandit.reward, -np.inf)))
+    tilted = bandit.ref_logp + bandit.tilt
+    value = float(top + bandit.beta * logsumexp(tilted))
+    columns = (on[:, None], tilted[:, None], bandit.tilt[:, None], logp[:, None])
+    worst = float(residual(xp, *columns)[0])
+    status = Status.OPTIMAL if worst <= TOLERANCE else Status.ITERATION_LIMIT
+    return Solution(logp, value, status, worst, route=_ROUTE)
 
 
 TOLERANCE = 1e-9
@@ -80,6 +93,7 @@ def _solve_lanes(reward: Any, ref_logp: Any, beta: Any) -> dict[str, Any]:
     return {"logp": logp, "value": value, "residual": worst}
 
 
+@quiet
 def residual(xp: Any, on: Any, tilted: Any, tilt: Any, logp: Any) -> Any:
     """Return the spread of log π_ref + r/β − log π over the support, or |log Σ π|, of lanes."""
     gap = tilted - logp if on is None else xp.where(on, tilted, logp) - logp

@@ -137,8 +137,8 @@ def test_broadcast_pairs_and_margins() -> None:
     found = pq.solve_cpo(batch, pairs, margin=margin)
     for i, j in np.ndindex(2, 3):
         single = pq.solve_cpo(batch[i, j], pairs, margin=margin[j, 0])
-        np.testing.assert_array_equal(found.logp[i, j], single.logp)
-        np.testing.assert_array_equal(found.multipliers[i, j], single.multipliers)
+        np.testing.assert_allclose(found.logp[i, j], single.logp, rtol=1e-14)
+        np.testing.assert_allclose(found.multipliers[i, j], single.multipliers, atol=1e-13)
 
 
 def test_sampled_preferences_with_undrawn_pairs() -> None:

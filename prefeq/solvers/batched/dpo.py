@@ -66,6 +66,9 @@ def _gather_divergence(columns: dict[str, Any], objects: dict[str, Any], here: A
     component = objects.get("component", np.full(here.size, None, dtype=object))
     component[here] = _members(mixed[here])
     columns["component"] = component
+    dimension = to_numpy(columns["dimension"]).astype(object)
+    dimension[columns["status"] == Status.DIVERGES] = None  # there is no minimiser
+    columns["dimension"] = dimension
     xp, limit, part = namespace(columns["logp"]), columns.pop("limit"), columns.pop("limit_part")
     alone = xp.all(columns["direction"] == 0, axis=-1, keepdims=True)  # its policy is its limit
     columns["limit"] = (xp.where(alone, columns["logp"], limit), part)
