@@ -9,12 +9,14 @@ import importlib
 from typing import Any
 
 _LAZY = {
+    "AuditedDPOTrainer": "prefeq.llm.trainer",
     "AuditReport": "prefeq.llm.report",
     "AuditState": "prefeq.llm.state",
     "Batch": "prefeq.llm.columns",
     "Layout": "prefeq.llm.columns",
     "Plan": "prefeq.llm.plan",
     "audit_batches": "prefeq.llm.audit",
+    "load_oracle": "prefeq.llm.oracle",
     "pair_flags": "prefeq.llm.flags",
     "score_pairs": "prefeq.llm.scoring",
     "sequence_logps": "prefeq.llm.logps",
@@ -23,10 +25,12 @@ _LAZY = {
 __all__ = [
     "AuditReport",
     "AuditState",
+    "AuditedDPOTrainer",
     "Batch",
     "Layout",
     "Plan",
     "audit_batches",
+    "load_oracle",
     "pair_flags",
     "score_pairs",
     "sequence_logps",

@@ -250,6 +250,7 @@ class TestWithTRL:
         self, make: Callable[..., Any], tiny: Any, tmp_path: Path
     ) -> None:
         from datasets import Dataset
+        from trl import DPOTrainer
 
         rows = with_rewards(tiny)
         models = [tiny.model(seed=seed, scale=0.5) for seed in (1, 2)]
@@ -262,9 +263,11 @@ class TestWithTRL:
             config = {"precompute_ref_log_probs": precompute, "max_steps": 1}
             trainer = make(rows=rows, model=models[0], ref_model=models[1], config=config)
             trainer.train()
-            # A data set that the trainer has not seen, for which it has no reference yet.
+            # A data set that the trainer has not seen, for which it has no reference yet; TRL
+            # takes one as it is from 1.7 on.
             Dataset.from_list(rows[::-1]).save_to_disk(tmp_path / "other")
-            found = trainer.evaluate(Dataset.load_from_disk(tmp_path / "other"))
+            other = Dataset.load_from_disk(tmp_path / "other")
+            found = trainer.evaluate(other if "evaluate" in vars(DPOTrainer) else None)
             assert "eval_prefeq/violation_rate" in found
             assert "input_ids" in given
             assert not given & set(audited.GAP)
