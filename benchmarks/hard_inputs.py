@@ -37,6 +37,7 @@ from benchmarks.recheck import Judgement, judge
 from benchmarks.recheck.answers import TOLERANCE, Answers, nats, to_numpy
 from benchmarks.recheck.exact import true_error
 from prefeq.arrays import BoolArray
+from prefeq.solvers.batched.fallback import ALONE
 
 RESULT = record.RESULTS / "hard_inputs.json"
 PARTIAL = RESULT.with_name("hard_inputs.partial.jsonl")
@@ -216,7 +217,7 @@ def total(chunks: list[tuple[Job, dict[str, Any]]]) -> dict[str, Any]:
             **{name: added["counts"][name] for name in COUNTS},
             "statuses": dict(sorted(added["statuses"].items())),
             "routes": dict(sorted(routes.items())),
-            "by_the_single_solver": sum(n for r, n in routes.items() if "single" in r),
+            "by_the_single_solver": sum(n for r, n in routes.items() if r.endswith(ALONE)),
             "worst": {
                 name: max((r["worst"][name] for r in mine), default=0.0)
                 for name in ("violation", "residual", "true_error")

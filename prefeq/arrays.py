@@ -158,7 +158,9 @@ def batch_index(index: Any, lead: tuple[int, ...]) -> Any:
 
 
 def _is_mask(part: Any) -> bool:
-    return "bool" in str(getattr(part, "dtype", ""))
+    return (is_tensor(part) and bool(namespace(part).isdtype(part.dtype, "bool"))) or (
+        isinstance(part, np.ndarray) and part.dtype == np.bool_
+    )
 
 
 def spread_out(xp: Any, fresh: Array, shape: tuple[int, ...]) -> Array:
@@ -178,20 +180,20 @@ def freeze(array: Array) -> Array:
 
 
 @quiet
-def logsumexp(logits: Array) -> Array:
-    """Return log Σ exp over the last axis; rows of -inf give -inf, never NaN."""
+def logsumexp(logits: Array, axis: int = -1) -> Array:
+    """Return log Σ exp over an axis; rows of -inf give -inf, never NaN."""
     xp = namespace(logits)
-    top = xp.max(logits, axis=-1, keepdims=True)
+    top = xp.max(logits, axis=axis, keepdims=True)
     safe = xp.where(xp.isfinite(top), top, xp.zeros_like(top))
-    total = xp.sum(xp.exp(logits - safe), axis=-1)
-    return xp.log(total) + safe[..., 0]
+    total = xp.sum(xp.exp(logits - safe), axis=axis)
+    return xp.log(total) + xp.squeeze(safe, axis=axis)
 
 
-def log_normalise(logits: Array) -> Array:
-    """Return `logits` − logsumexp along the last axis, in two steps so that large shifts cancel."""
-    top = namespace(logits).max(logits, axis=-1, keepdims=True)
-    centred = logits - top
-    return centred - logsumexp(centred)[..., None]
+def log_normalise(logits: Array, axis: int = -1) -> Array:
+    """Return `logits` − logsumexp along an axis, in two steps so that large shifts cancel."""
+    xp = namespace(logits)
+    centred = logits - xp.max(logits, axis=axis, keepdims=True)
+    return centred - xp.expand_dims(logsumexp(centred, axis), axis=axis)
 
 
 @quiet

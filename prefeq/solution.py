@@ -129,7 +129,7 @@ class Solution:
     trajectory
         Gradient descent: what was recorded on the way.
     route
-        Which algorithm answered.
+        Which algorithm answered; "…, alone" for a problem of a batch that was solved by itself.
     steps
         How many iterations it took.
     """

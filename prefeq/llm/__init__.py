@@ -8,6 +8,8 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
+from prefeq.errors import ProblemError
+
 _LAZY = {
     "AuditedDPOTrainer": "prefeq.llm.trainer",
     "AuditReport": "prefeq.llm.report",
@@ -41,7 +43,15 @@ def __getattr__(name: str) -> Any:
     """Load a part on first use."""
     if name not in _LAZY:
         raise AttributeError(f"module 'prefeq.llm' has no attribute {name!r}")
-    return getattr(importlib.import_module(_LAZY[name]), name)
+    try:
+        return getattr(importlib.import_module(_LAZY[name]), name)
+    except ModuleNotFoundError as error:
+        extra = {"torch": "torch", "trl": "trl"}.get(error.name or "")
+        if extra is None:
+            raise
+        raise ProblemError(
+            f"prefeq.llm.{name} needs {error.name}: pip install 'prefeq[{extra}]'"
+        ) from error
 
 
 def __dir__() -> list[str]:

@@ -57,7 +57,8 @@ def solve_dpo(
         Gradient descent: when to stop if the residual is not yet 1e-9.
     step_size
         Gradient descent: η; by default 1/Lip with Lip = β² λ_max(Σ m (e_w−e_l)(e_w−e_l)ᵀ)/4, which
-        never raises the loss. At or above 2/Lip descent need not descend, and is refused.
+        never raises the loss. At or above 2/Lip descent need not descend, and is refused. Where
+        1/Lip is no float one problem raises; in a batch it stays at the reference, with η = 0.
     record_every
         Gradient descent: record each so many steps; by default the first hundred, then ever
         sparser, and the last.

@@ -12,6 +12,7 @@ from prefeq.bandit import Bandit
 from prefeq.chunks import map_lanes
 from prefeq.errors import ProblemError
 from prefeq.solution import Solution, Status, choose, constant
+from prefeq.solvers import policies
 from prefeq.solvers.batched.flatten import bandit_rows
 
 
@@ -116,17 +117,9 @@ def rlhf_logp(bandit: Bandit) -> Any:
 
 def objective(bandit: Bandit, logp: Any) -> Any:
     """Return J(π) = E_π[r] − β KL(π‖π_ref) of a log-policy inside the support, shape ``(...)``."""
-    xp = bandit.xp
-    on, zero = xp.isfinite(logp), xp.zeros_like(logp)
-    share = xp.where(on, xp.exp(logp), zero)
-    leash = xp.where(on, logp, zero) - xp.where(on, bandit.ref_logp, zero)
-    return xp.sum(share * bandit.reward, axis=-1) - bandit.beta * xp.sum(share * leash, axis=-1)
+    return policies.objective(bandit.xp, bandit.reward, bandit.ref_logp, bandit.beta, logp, -1)
 
 
 def nat_scale(bandit: Bandit, logp: Any) -> Any:
     """Return max(1, |log π|, |r/β|) over the support: what residuals are relative to."""
-    xp = bandit.xp
-    on, zero = bandit.support & xp.isfinite(logp), xp.zeros_like(logp)
-    size = xp.maximum(xp.abs(xp.where(on, logp, zero)), xp.abs(xp.where(on, bandit.tilt, zero)))
-    largest = xp.max(size, axis=-1)
-    return xp.maximum(xp.ones_like(largest), largest)
+    return policies.nat_scale(bandit.xp, bandit.reward, bandit.ref_logp, bandit.beta, logp, -1)

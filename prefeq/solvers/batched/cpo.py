@@ -7,15 +7,15 @@ from typing import Any
 import numpy as np
 
 from prefeq._namespace import namespace, quiet
-from prefeq.arrays import to_numpy
+from prefeq.arrays import logsumexp, to_numpy
 from prefeq.bandit import Bandit
 from prefeq.chunks import map_lanes
 from prefeq.preferences import Preferences
 from prefeq.solution import Solution, Status
+from prefeq.solvers import policies
 from prefeq.solvers.batched import constrained
 from prefeq.solvers.batched.fallback import Single, shaped, solve_undone, write_among
 from prefeq.solvers.batched.flatten import bandit_rows, pair_rows, rows_of
-from prefeq.solvers.batched.policies import log_target, log_total, nat_scale_lanes, objective_lanes
 
 _TOP = float(np.log(np.finfo(np.float64).max))
 
@@ -46,14 +46,14 @@ def _kernel(
     reward: Any, ref_logp: Any, beta: Any, winner: Any, loser: Any, mass: Any, margin: Any
 ) -> dict[str, Any]:
     xp = namespace(reward)
-    target = log_target(xp, reward, ref_logp, beta)
+    target = policies.log_target(xp, reward, ref_logp, beta, 0)
     answer = constrained.solve_lanes(xp, target, winner, loser, margin, mass > 0)
-    violation = xp.maximum(answer.violation, xp.abs(log_total(xp, answer.logp)))
+    violation = xp.maximum(answer.violation, xp.abs(logsumexp(answer.logp, 0)))
     log_lambda = answer.log_multiplier + xp.log(beta)
     return {
         "logp": answer.logp,
-        "value": objective_lanes(xp, reward, ref_logp, beta, answer.logp),
-        "residual": violation / nat_scale_lanes(xp, reward, ref_logp, beta, answer.logp),
+        "value": policies.objective(xp, reward, ref_logp, beta, answer.logp, 0),
+        "residual": violation / policies.nat_scale(xp, reward, ref_logp, beta, answer.logp, 0),
         "multipliers": xp.exp(xp.minimum(log_lambda, xp.full_like(log_lambda, _TOP))),
         "steps": answer.steps,
         "route": answer.route,

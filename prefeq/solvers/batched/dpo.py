@@ -7,16 +7,16 @@ from typing import Any
 import numpy as np
 
 from prefeq._namespace import namespace, quiet
-from prefeq.arrays import to_numpy
+from prefeq.arrays import log_normalise, logsumexp, to_numpy
 from prefeq.bandit import Bandit
 from prefeq.chunks import map_lanes
 from prefeq.preferences import Preferences
 from prefeq.solution import Solution, Status, choose
+from prefeq.solvers import policies
 from prefeq.solvers.batched import likelihood
 from prefeq.solvers.batched.divergence import diverge
 from prefeq.solvers.batched.fallback import Single, shaped, solve_undone, write_among
 from prefeq.solvers.batched.flatten import bandit_rows, pair_rows
-from prefeq.solvers.batched.policies import log_normalise_lanes, log_total, objective_lanes
 from prefeq.solvers.bodies import EPS
 
 DIVERGING = ("direction", "limit", "limit_part", "mixed")
@@ -99,11 +99,11 @@ def _solve_lanes(
     fit = likelihood.minimise_lanes(xp, on, winner, loser, log_odds, mass, present)
     dimension = xp.max(fit.component, axis=0)
     finite = xp.max(fit.strong, axis=0) == dimension
-    logp = log_normalise_lanes(xp, ref_logp + fit.s / beta)
+    logp = log_normalise(ref_logp + fit.s / beta, 0)
     residual = _residual(xp, on, ref_logp, beta, logp, fit)
     columns = {
         "logp": logp,
-        "value": objective_lanes(xp, reward, ref_logp, beta, logp),
+        "value": policies.objective(xp, reward, ref_logp, beta, logp, 0),
         "residual": residual,
         "loss": fit.loss,
         "dimension": dimension,
@@ -130,4 +130,4 @@ def _residual(xp: Any, on: Any, ref_logp: Any, beta: Any, logp: Any, fit: Any) -
     error = 2.0 * fit.error / beta + 2.0 * spread
     least = xp.minimum(xp.where(on, logp, zero), xp.where(on, ref_logp, zero))
     scale = xp.maximum(-xp.min(least, axis=0), xp.ones_like(beta))
-    return xp.maximum(error, xp.abs(log_total(xp, logp))) / scale + 4 * EPS
+    return xp.maximum(error, xp.abs(logsumexp(logp, 0))) / scale + 4 * EPS

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
-import array_api_compat
 import numpy as np
 
+from prefeq._namespace import namespace
 from prefeq.arrays import IntArray, to_numpy
 from prefeq.bandit import Bandit
+from prefeq.lanes import device_of
 from prefeq.preferences import Preferences
 from prefeq.solution import Solution, stack
 from prefeq.solvers.batched.flatten import bandit_rows, pair_rows
 
 Single = Callable[[Bandit, Preferences, tuple[int, ...]], Solution]
+
+ALONE = ", alone"
+"""Follows the route of a problem of a batch that the single-problem solver had to take."""
 
 PAIR_FIELDS = ("winner", "loser", "prob", "log_odds", "mass")
 
@@ -24,7 +29,7 @@ def solve_undone(
 ) -> list[Solution]:
     """Solve the problems at flat positions `where` of a batch with a single-problem solver."""
     xp, lead = bandit.xp, bandit.batch_shape
-    device = array_api_compat.device(bandit.reward)
+    device = device_of(bandit.reward)
     keep = xp.asarray(where, device=device)
     problem = {
         name: to_numpy(xp.take(rows, keep, axis=0)) for name, rows in bandit_rows(bandit).items()
@@ -52,7 +57,7 @@ def write_among(
     """
     if not parts:
         return {}
-    joined = stack(parts, (len(parts),), k)
+    joined = stack([_alone(part) for part in parts], (len(parts),), k)
     objects: dict[str, Any] = {}
     size = columns["logp"].shape[0]
     for name in Solution.__dataclass_fields__:
@@ -71,6 +76,11 @@ def write_among(
     return objects
 
 
+def _alone(part: Solution) -> Solution:
+    """Say in the route of an answer that it was not found among the others."""
+    return part if part.route is None else replace(part, route=part.route + ALONE)
+
+
 def _assign(column: Any, where: IntArray, value: Any) -> None:
     if isinstance(column, np.ndarray):
         if column.dtype == object:
@@ -78,7 +88,7 @@ def _assign(column: Any, where: IntArray, value: Any) -> None:
         else:
             column[where] = np.array([0 if x is None else x for x in value], dtype=column.dtype)
         return
-    xp, device = array_api_compat.array_namespace(column), array_api_compat.device(column)
+    xp, device = namespace(column), device_of(column)
     numbers = np.array([0 if x is None else x for x in value], dtype=np.float64)
     new = xp.astype(xp.asarray(numbers, device=device), column.dtype)
     column[xp.asarray(where, device=device)] = new

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import array_api_compat
-
+from prefeq._namespace import namespace
 from prefeq.bandit import Bandit
 from prefeq.lanes import device_of
 from prefeq.preferences import Preferences
@@ -13,7 +12,7 @@ from prefeq.preferences import Preferences
 
 def bandit_rows(bandit: Bandit) -> dict[str, Any]:
     """Return reward and ref_logp (B, K) and beta (B,); a single prompt is a batch of one."""
-    xp, device = bandit.xp, array_api_compat.device(bandit.reward)
+    xp, device = bandit.xp, device_of(bandit.reward)
     beta = xp.asarray(bandit.beta, dtype=xp.float64, device=device)
     shape = (-1, bandit.K)
     return {
@@ -33,7 +32,7 @@ def rows_of(array: Any, lead: tuple[int, ...]) -> Any:
 
     For no pairs at all one of zeros, which as a pair has no mass and is absent: P > 0 in lanes.
     """
-    xp = array_api_compat.array_namespace(array)
+    xp = namespace(array)
     if not array.shape[-1]:
         array = xp.zeros((*array.shape[:-1], 1), dtype=array.dtype, device=device_of(array))
     wide = xp.broadcast_to(array, (*lead, array.shape[-1]))

@@ -11,6 +11,7 @@ from prefeq._namespace import quiet
 from prefeq.arrays import log_normalise, logsumexp, to_numpy
 from prefeq.bandit import Bandit
 from prefeq.errors import ProblemError
+from prefeq.lanes import device_of
 from prefeq.preferences import Preferences
 from prefeq.solution import Solution, Status, Trajectory, choose, constant
 from prefeq.solvers.batched.descent import Records, descend_batch, near
@@ -73,7 +74,7 @@ def solve_descent(
 def _answered(xp: Any, exact: Solution, bandit: Bandit) -> Any:
     """Return which problems have a minimiser that Newton found, as an array of the library."""
     known = (exact.status == Status.OPTIMAL) | (exact.status == Status.NOT_UNIQUE)
-    return xp.asarray(np.asarray(known, dtype=np.bool_), device=_device(bandit))
+    return xp.asarray(np.asarray(known, dtype=np.bool_), device=device_of(bandit.reward))
 
 
 def _goal(
@@ -132,9 +133,3 @@ def _refuse_memory(bandit: Bandit, preferences: Preferences, run: Schedule) -> N
             f"{count} records of {problems} problems are {size / 2**30:.1f} GiB, more than "
             f"{RECORD_BYTES / 2**30:g}: lower max_steps, raise record_every, or cut the batch"
         )
-
-
-def _device(bandit: Bandit) -> Any:
-    from prefeq.lanes import device_of
-
-    return device_of(bandit.reward)

@@ -184,25 +184,20 @@ def _largest(xp: Any, k: int, winner: Array, loser: Array, share: Array) -> Arra
 
 
 def step_sizes(xp: Any, lipschitz: Array, step_size: float | None, first: int = 0) -> Array:
-    """Return η of each lane, 1/Lip by default (1 without pairs).
+    """Return η of each lane, 1/Lip by default: 1 without pairs, 0 where 1/Lip is no float.
 
     `first` is the number of the first lane in its batch, for the errors.
 
     Raises
     ------
     ProblemError
-        Naming the lane whose Lip is outside the range of floats, or whose η is 2/Lip or more.
+        Naming the lane whose η, if one is given, is 2/Lip or more.
     """
     some = lipschitz > 0
     curvature = xp.where(some, lipschitz, xp.ones_like(lipschitz))
-    good = xp.logical_and(curvature > 1e-305, curvature < 1e305)
-    _refuse(
-        xp, "Lip", lipschitz, good,
-        "beta and the masses put the step size 1/Lip outside the range of floats; rescale the "
-        "masses", first,
-    )  # fmt: skip
     if step_size is None:
-        return 1.0 / curvature
+        fits = (curvature > 1e-305) & (curvature < 1e305)
+        return xp.where(fits, 1.0 / curvature, xp.zeros_like(curvature))
     size = xp.full_like(curvature, step_size)
     good = xp.logical_or(size < 2.0 / curvature, xp.logical_not(some))
     _refuse(

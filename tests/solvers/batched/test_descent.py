@@ -352,10 +352,20 @@ def test_ordinary_extremes() -> None:
 
 @pytest.mark.parametrize("library", LIBRARIES)
 def test_what_cannot_descend_is_refused(library: str) -> None:
-    rows, _ = ordered(np.zeros(3), np.ones(3), np.array([1.0, 5e-324, 1.0]), 2)
-    with pytest.raises(ProblemError, match=r"Lip = .* \(problem 1\).*rescale the masses"):
-        descent.descend_batch(*cast(library, rows), max_steps=3, records=every)
     rows, _ = ordered(np.zeros(3), np.array([1.0, 1.0, 3.0]), np.ones(3), 2)
     descent.descend_batch(*cast(library, rows), max_steps=3, records=every, step_size=0.44)
     with pytest.raises(ProblemError, match=r"step_size \* Lip = 2 \(problem 2\).*lower"):
         descent.descend_batch(*cast(library, rows), max_steps=3, records=every, step_size=4 / 9)
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+@pytest.mark.parametrize("mass", [5e-324, 1e306])
+def test_a_problem_that_cannot_step_leaves_its_neighbours_alone(library: str, mass: float) -> None:
+    rows, _ = ordered(np.zeros(3), np.ones(3), np.array([1.0, mass, 1.0]), 2)
+    run = descent.descend_batch(*cast(library, rows), max_steps=5, records=every)
+    rows, _ = ordered(np.zeros(1), np.ones(1), np.ones(1), 2)
+    alone = descent.descend_batch(*cast(library, rows), max_steps=5, records=every)
+    assert run.step_size.tolist() == pytest.approx([2.0, 0.0, 2.0])
+    assert run.margin[:, 1, 0].tolist() == [0.0] * len(run.margin)
+    for neighbour in (0, 2):
+        assert run.margin[:, neighbour, 0].tolist() == alone.margin[:, 0, 0].tolist()
