@@ -1,6 +1,6 @@
 """Every figure of an audit of a million pairs against a direct computation; the nine faults in it.
 
-    python -m benchmarks.audit_figures        # writes benchmarks/results/audit_figures.json
+    python -m benchmarks.audit_figures        # writes results/audit_{figures,faults}.json
 
 The direct computation holds whole arrays, applies the package's public functions to them, sums
 with `math.fsum` and sorts for quantiles (tests/llm/naive.py); faults are those of the tests.
@@ -25,7 +25,6 @@ import prefeq as pq  # noqa: E402
 from benchmarks import record  # noqa: E402
 from prefeq.llm.figures import QUANTILES  # noqa: E402
 from prefeq.llm.sketch import ABSOLUTE, RELATIVE  # noqa: E402
-from prefeq.strict_json import write_json  # noqa: E402
 
 PAIRS, BETA = 1_000_000, 0.1
 CASES: dict[str, tuple[str, tuple[str, ...], str]] = {
@@ -153,7 +152,11 @@ def measure(count: int = PAIRS) -> dict[str, Any]:
 def main() -> int:
     """Measure at full size, and store what was found; 1 if a figure is off."""
     found = measure()
-    write_json(record.RESULTS / "audit_figures.json", found)
+    for title, case in found["cases"].items():
+        record.store(record.RESULTS, "audit_figures", title, {"pairs": found["pairs"], **case})
+    record.store(
+        record.RESULTS, "audit_faults", "planted", {"pairs": found["pairs"], **found["faults"]}
+    )
     good = all(case["good"] for case in found["cases"].values())
     good = good and found["faults"]["named_alone"] == found["faults"]["planted"]
     print("all figures agree" if good else "some figure is off: see the results")
