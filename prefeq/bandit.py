@@ -10,6 +10,7 @@ from typing import Any
 import array_api_compat
 import numpy as np
 
+from prefeq import rich
 from prefeq._namespace import namespace, quiet
 from prefeq.arrays import (
     MAX_NATS,
@@ -26,6 +27,7 @@ from prefeq.arrays import (
 )
 from prefeq.chunks import from_lanes, spans, to_lanes
 from prefeq.errors import ProblemError
+from prefeq.problem_tables import bandit_table
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -33,6 +35,9 @@ class Bandit:
     """A K-response bandit, or a batch of them: the leading axes are prompts.
 
     The objective is J(π) = E_π[r] − β KL(π‖π_ref) (arXiv:2605.20834, section 2).
+
+    Arrays may be of NumPy or of any library that follows the array API standard (torch, on any
+    device): what they are, the solvers compute with and return.
 
     Parameters
     ----------
@@ -43,9 +48,6 @@ class Bandit:
         a response that does not exist here: ragged batches and true off-support are one thing.
     beta
         β > 0, a scalar or one per prompt.
-
-    Arrays may be of NumPy or of any library that follows the array API standard (torch, on any
-    device): what they are, the solvers compute with and return.
 
     Raises
     ------
@@ -192,6 +194,12 @@ class Bandit:
             flat = to_numpy(beta).reshape(-1)
             beta = float(flat[0]) if flat.size and np.all(flat == flat[0]) else _shown(flat)
         return f"Bandit({shape}K={self.K}, beta={beta})"
+
+    def _repr_html_(self) -> str:
+        return rich.html(bandit_table(self))
+
+    def _repr_latex_(self) -> str:
+        return rich.latex(bandit_table(self))
 
 
 _NUMBERS = ("reward", "ref_logp", "beta")

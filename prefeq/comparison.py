@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
 from typing import Any
 
 import numpy as np
 
-from prefeq import margins, text
+from prefeq import margins, rich, text
 from prefeq.bandit import Bandit
 from prefeq.errors import ProblemError
 from prefeq.preferences import Preferences
@@ -86,15 +85,23 @@ class Comparison:
     prompt: dict[str, Any]
 
     def __repr__(self) -> str:
-        lines = [self.prompt["prompt"]] if self.prompt["prompt"] else []
-        lines += text.align(["response", "reward", "ref", *METHODS], self._responses())
-        if self.prompt["pairs"]:
-            header = ["pair", "reward gap", "ref margin", *(f"{m} margin" for m in METHODS)]
-            lines += ["", *text.align([*header, "assumption"], self._pairs())]
-        return "\n".join(lines)
+        parts = [text.align(table.header, table.rows) for table in self._tables()]
+        title = [self.prompt["prompt"]] if self.prompt["prompt"] else []
+        return "\n".join([*title, "\n\n".join("\n".join(part) for part in parts)])
 
     def _repr_html_(self) -> str:
-        return f"<pre>{escape(repr(self))}</pre>"
+        return rich.html(*self._tables(self.prompt["prompt"]))
+
+    def _repr_latex_(self) -> str:
+        return rich.latex(*self._tables(self.prompt["prompt"]))
+
+    def _tables(self, caption: str = "") -> list[rich.Table]:
+        header = ["response", "reward", "ref", *METHODS]
+        tables = [rich.Table(header, self._responses(), caption=caption)]
+        if self.prompt["pairs"]:
+            header = ["pair", "reward gap", "ref margin", *(f"{m} margin" for m in METHODS)]
+            tables.append(rich.Table([*header, "assumption"], self._pairs()))
+        return tables
 
     def _responses(self) -> list[list[str]]:
         logp = self.prompt["logp"]

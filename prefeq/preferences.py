@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from prefeq import graphs
+from prefeq import graphs, rich
 from prefeq._namespace import namespace
 from prefeq.arrays import (
     MAX_MASS,
@@ -30,6 +30,7 @@ from prefeq.bandit import Bandit
 from prefeq.comparison_graph import label
 from prefeq.errors import ProblemError
 from prefeq.pair_lists import draw_counts, list_pairs, pair_shape
+from prefeq.problem_tables import pairs_table
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -320,6 +321,12 @@ class Preferences:
         ]
         listed = ", ".join(shown[:6]) + (", ..." if len(shown) > 6 else "")
         return f"Preferences(P={self.P}{': ' if shown else ''}{listed})"
+
+    def _repr_html_(self) -> str:
+        return rich.html(pairs_table(self))
+
+    def _repr_latex_(self) -> str:
+        return rich.latex(pairs_table(self))
 
 
 def _nominal_pairs(bandit: Bandit, pairs: Any) -> tuple[Any, Any, Any]:

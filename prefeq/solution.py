@@ -6,13 +6,13 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from html import escape
 from typing import Any
 
 import array_api_compat
 import numpy as np
 import numpy.typing as npt
 
+from prefeq import rich
 from prefeq._namespace import namespace
 from prefeq.arrays import BoolArray, FloatArray, IntArray, is_tensor, take, to_numpy
 from prefeq.errors import ProblemError
@@ -210,10 +210,10 @@ class Solution:
         return "\n".join(f"{name:>11}  {text}" for name, text in self._rows())
 
     def _repr_html_(self) -> str:
-        rows = "".join(
-            f"<tr><th>{escape(n)}</th><td>{escape(t)}</td></tr>" for n, t in self._rows()
-        )
-        return f"<table>{rows}</table>"
+        return rich.html(rich.Table((), self._rows(), left=2))
+
+    def _repr_latex_(self) -> str:
+        return rich.latex(rich.Table((), self._rows(), left=2))
 
     def _rows(self) -> list[tuple[str, str]]:
         if not isinstance(self.status, Status):

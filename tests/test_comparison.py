@@ -31,7 +31,7 @@ def test_one_prompt_shows_what_the_solvers_answer(bandit: pq.Bandit) -> None:
             assert row[f"{method}_margin"] == solution.margin(prefs)[k]
     shares = [line.split()[3] for line in str(table).splitlines()[1:4]]
     np.testing.assert_allclose([float(s) for s in shares], np.exp(solved["rlhf"].logp), atol=5e-4)
-    assert "<pre>" in table._repr_html_()
+    assert "<td>0.250</td><td>violated</td>" in table._repr_html_()
 
 
 def test_margins_are_the_solvers_own_and_violations_follow_them(bandit: pq.Bandit) -> None:

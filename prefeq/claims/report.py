@@ -8,6 +8,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
+from prefeq import rich
 from prefeq.claims.evidence import PROOF_KINDS, Evidence
 from prefeq.claims.verdict import Verdict
 from prefeq.errors import ProblemError
@@ -186,6 +187,13 @@ class VerificationReport:
             f"<table><thead>{head}</thead><tbody>{''.join(body)}</tbody></table>"
             f"<p>{html.escape(self.summary)}</p>"
         )
+
+    def _repr_latex_(self) -> str:
+        claims = [
+            rich.Table(["reading", "verdict"], [row[:2] for row in rows], 2, title.split("\n")[0])
+            for title, rows in self._rows()
+        ]
+        return rich.latex(*claims)
 
     def _rows(self) -> list[tuple[str, list[tuple[str, str, str]]]]:
         """Return per claim its heading and (reading, verdict, evidence) in text."""
