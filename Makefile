@@ -14,7 +14,7 @@ export PIP_EXTRA_INDEX_URL
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help verify test lint format campaign readme bench clean
+.PHONY: help verify test lint format campaign readme docs bench clean
 
 help: ## Show this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/'
@@ -31,7 +31,7 @@ $(VENV)/.core: $(SPEC) | $(BIN)/python
 	@touch $@
 
 $(VENV)/.test: $(VENV)/.core
-	$(INSTALL) --no-build-isolation --editable '.[bench,test,torch]'
+	$(INSTALL) --no-build-isolation --editable '.[bench,docs,test,torch,trl]'
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.core
@@ -41,7 +41,7 @@ $(VENV)/.dev: $(VENV)/.core
 verify: $(VENV)/.core ## Set up .venv, then prove or refute the claims
 	$(BIN)/prefeq verify
 
-test: $(VENV)/.test ## Set up .venv, then run every test (torch and doctests included)
+test: $(VENV)/.test ## Set up .venv, then run every test (torch, TRL and doctests included)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS)
 
 lint: $(VENV)/.dev ## Check style and types
@@ -57,14 +57,19 @@ campaign: $(VENV)/.test ## Run the full-size campaigns (an hour or more), and st
 	$(BIN)/python benchmarks/accuracy.py
 	$(BIN)/python benchmarks/mutants.py
 	$(BIN)/python benchmarks/tampering.py
-	$(BIN)/python benchmarks/search_campaign.py
+	$(BIN)/python -m benchmarks.search_campaign
 	$(BIN)/python -m benchmarks.hard_inputs
+	$(BIN)/python -m benchmarks.audit_figures
 	$(BIN)/python -m benchmarks.performance
 
-readme: $(VENV)/.test ## Write the README's verdicts, the pages of claims and bugs, the fixed texts
+readme: $(VENV)/.test ## Write the README's verdicts, the pages of claims and bugs, the fixed texts and tables
 	$(BIN)/python -m prefeq.claims.markdown README.md docs/claims.md
 	$(BIN)/python -m prefeq.bundle.snapshot
+	$(BIN)/python -m prefeq.llm.oracle_table
 	$(BIN)/python tests/claims/planted_bugs.py docs/planted-bugs.md
+
+docs: $(VENV)/.test ## Build the documentation into build/site
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build
 
 bench: $(VENV)/.dev ## Run every benchmark, store what it measured, and write docs/performance.md
 	$(BIN)/python -m pytest benchmarks/bench_*.py -o faulthandler_timeout=0 \

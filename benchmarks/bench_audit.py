@@ -35,9 +35,9 @@ UNBOUNDED = {"and rewards and prompts"}
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def draw(count: int, groups: tuple[str, ...]) -> dict[str, Any]:
+def draw(count: int, groups: tuple[str, ...], seed: int = SEED) -> dict[str, Any]:
     """Return columns as a language model gives them, drawn in place: nothing is freed later."""
-    rng = np.random.default_rng(SEED)
+    rng = np.random.default_rng(seed)
     columns: dict[str, Any] = {}
     for side in ("chosen", "rejected"):
         ref = rng.standard_gamma(4.0, count)

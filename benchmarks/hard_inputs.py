@@ -31,7 +31,7 @@ from typing import Any
 import numpy as np
 
 import prefeq as pq
-from benchmarks import hard_problems, problems, record
+from benchmarks import hard_problems, problems, record, resume
 from benchmarks.problems import Batch
 from benchmarks.recheck import Judgement, judge
 from benchmarks.recheck.answers import TOLERANCE, Answers, nats, to_numpy
@@ -246,20 +246,6 @@ def fingerprint() -> str:
     return digest.hexdigest()
 
 
-def done_before(partial: Path, sources: str) -> dict[Job, dict[str, Any]]:
-    """Return the chunks that were done before the campaign was stopped."""
-    lines = partial.read_text("utf-8").splitlines() if partial.exists() else []
-    found = {}
-    for line in lines:
-        try:
-            entry = json.loads(line)
-        except ValueError:  # the line that was being written
-            continue
-        if entry["sources"] == sources:
-            found[tuple(entry["job"])] = entry["result"]
-    return found
-
-
 def finished(todo: list[Job], workers: int, stop: float) -> Iterator[tuple[Job, dict[str, Any]]]:
     """Yield chunks as they finish; begin none after `stop`."""
     if workers == 1:
@@ -283,13 +269,13 @@ def campaign(
 ) -> tuple[dict[str, Any], int]:
     """Run the chunks that are not done yet; return the totals, and how many chunks are left."""
     sources = fingerprint()
-    done = {job: r for job, r in done_before(partial, sources).items() if job in set(work)}
+    before = resume.done_before(partial, sources)
+    done = {job: before[job] for job in work if job in before}
     todo = [job for job in work if job not in done]
-    with partial.open("a", encoding="utf-8") as log:
+    with resume.kept(partial, sources) as keep:
         for job, result in finished(todo, workers, time.monotonic() + seconds):
             done[job] = result
-            log.write(json.dumps({"sources": sources, "job": job, "result": result}) + "\n")
-            log.flush()
+            keep(job, result)
             print(*job, *(f"{k} {n}" for k, n in sorted(result["counts"].items())), flush=True)
     result = {
         "machine": record.machine(),

@@ -8,11 +8,13 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+from benchmarks import performance_audit as audit
 from benchmarks.bench_growth import variation
 from benchmarks.record import RESULTS
 
 PAGE = Path(__file__).parents[1] / "docs" / "performance.md"
-NAMES = ("cpo", "dpo", "rlhf", "growth", "memory", "hard_inputs", "atlas", "gpu")
+SOLVERS = ("cpo", "dpo", "rlhf", "growth", "memory", "hard_inputs", "atlas", "gpu")
+NAMES = (*SOLVERS, *audit.NAMES)
 Results = dict[str, Any]
 """The content of each results file, empty where it has not been written yet."""
 
@@ -128,6 +130,7 @@ TARGETS: list[tuple[str, str, str, Callable[[Results], Verdict]]] = [
     ("hard_inputs", "hard inputs, 1,000,000", "0 failures, 0 unflagged", _hard),
     ("atlas", "atlas of 1000 × 1000 cells", "< 60 s", _atlas),
     ("gpu", "torch CUDA, float64", "the same answers to 1e-9; times 2 cores", _gpu),
+    *audit.TARGETS,
 ]
 
 
@@ -275,6 +278,8 @@ HOW = """## How it was measured
   (`benchmarks/recheck`): for Constrained PO a condition on all subsets of the responses in place of
   multipliers, for DPO a bound on the error over all cuts in place of a Newton step.
 - Memory is the largest resident size of a fresh process that draws the problems and solves them.
+- The audit is all of its figures, from arrays to the dict of a report; the bare loss is
+  `np.logaddexp(0, -beta * ((a - b) - (c - d))).mean()` of the same arrays, taken in turn with it.
 - The bandwidth is that of copying, and of a + s·b (STREAM's triad), on arrays of 128 MB.
 """
 
@@ -282,7 +287,7 @@ HOW = """## How it was measured
 def page(results: Results) -> str:
     """Return the page."""
     parts: list[str] = [HEAD]
-    machines = {r["machine"] for r in results.values() if r}
+    machines = {r["machine"] for r in results.values() if r.get("machine")}
     if machines:
         versions = next(r["versions"] for r in results.values() if r)
         listed = ", ".join(f"{name} {x}" for name, x in versions.items())
@@ -308,6 +313,14 @@ def page(results: Results) -> str:
     ):
         if results[name]:
             parts += [f"## {title}\n", *table(results), ""]
+    for name, title, lines in (
+        ("audit", "The audit in memory: best of three", audit.table),
+        ("scale", "The audit of Parquet shards, in one process", audit.scale_table),
+        ("logps", "Log-probs from logits", audit.logps_table),
+    ):
+        if results[name]:
+            head, *rest = lines(results)
+            parts += [f"## {title}\n", *rows(rest, head), ""]
     return "\n".join([*parts, HOW])
 
 

@@ -7,7 +7,9 @@ Writes benchmarks/results/search.json; fails if a promise is broken:
 - a reading that is proved: 100,000 tries find none, and no float even seems to show one.
 
 Two processes share the work. What is done is kept in search.partial.jsonl, so that a campaign
-that was stopped goes on where it was, as long as the package has not changed.
+that was stopped goes on where it was, as long as the package has not changed:
+
+    python -m benchmarks.search_campaign
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import prefeq as pq
+from benchmarks import resume
 from prefeq.claims import registry
 from prefeq.counterexamples import targets
 from prefeq.progress import progress
@@ -93,20 +96,6 @@ def fingerprint() -> str:
     return digest.hexdigest()
 
 
-def done_before(partial: Path, sources: str) -> dict[Job, dict[str, Any]]:
-    """Return the searches of this campaign that were done before it was stopped."""
-    lines = partial.read_text("utf-8").splitlines() if partial.exists() else []
-    found = {}
-    for line in lines:
-        try:
-            entry = json.loads(line)
-        except ValueError:  # the line that was being written
-            continue
-        if entry["sources"] == sources:
-            found[tuple(entry["job"])] = entry["result"]
-    return found
-
-
 def finished(todo: list[Job], workers: int) -> Iterator[tuple[Job, dict[str, Any]]]:
     """Yield the searches as they finish."""
     if workers == 1:
@@ -126,15 +115,14 @@ def campaign(
 ) -> list[dict[str, Any]]:
     """Run the searches that are not done yet; return all of them, in the order of the paper."""
     sources = fingerprint() if sources is None else sources
-    done = done_before(partial, sources)
+    done = resume.done_before(partial, sources)
     todo = [job for job in work if job not in done]
-    with partial.open("a", encoding="utf-8") as log:
+    with resume.kept(partial, sources) as keep:
         results = finished(todo, workers)
         for _ in progress(todo, "searching"):
             job, result = next(results)
             done[job] = result
-            log.write(json.dumps({"sources": sources, "job": job, "result": result}) + "\n")
-            log.flush()
+            keep(job, result)
     order = registry.claim_ids()
     labels = {(c.id, r.label): i for c in registry.select() for i, r in enumerate(c.readings)}
     ranked = sorted(work, key=lambda j: (order.index(j[0]), labels[j[0], j[1]], j[3]))

@@ -47,6 +47,17 @@ def close(one: Any, other: Any, tolerance: float = 1e-12) -> None:
     np.testing.assert_allclose(one.numpy(), other, rtol=tolerance, atol=tolerance)
 
 
+@pytest.mark.parametrize(
+    "wrong", [[1.0, -1.9], [1.0, -2.0 + 1e-11], [1.0, np.nan], [1.0, np.inf], [1.0]]
+)
+def test_the_comparison_sees_a_wrong_answer(wrong: list[float]) -> None:
+    close(torch.tensor([1.0, -2.0], dtype=torch.float64), [1.0, -2.0])
+    with pytest.raises(AssertionError):
+        close(torch.tensor(wrong, dtype=torch.float64), np.array([1.0, -2.0]))
+    with pytest.raises(AssertionError):
+        close(np.array([1.0, -2.0]), np.array([1.0, -2.0]))  # no tensor
+
+
 def test_a_bandit_of_tensors_is_the_same_bandit() -> None:
     (ours, pairs), (theirs, others) = (build(problem(), lib) for lib in (np.array, torch.tensor))
     for name in ("reward", "ref_logp", "beta", "tilt", "support"):

@@ -6,6 +6,7 @@ Everything is imported on first use; what needs torch imports it then.
 from __future__ import annotations
 
 import importlib
+import importlib.util
 from typing import Any
 
 from prefeq.errors import ProblemError
@@ -17,8 +18,9 @@ _LAZY = {
     "Batch": "prefeq.llm.columns",
     "Layout": "prefeq.llm.columns",
     "Plan": "prefeq.llm.plan",
-    "audit_batches": "prefeq.llm.audit",
+    "audit_batches": "prefeq.llm.state",
     "load_oracle": "prefeq.llm.oracle",
+    "merge_ranks": "prefeq.llm.ranks",
     "pair_flags": "prefeq.llm.flags",
     "score_pairs": "prefeq.llm.scoring",
     "sequence_logps": "prefeq.llm.logps",
@@ -33,10 +35,15 @@ __all__ = [
     "Plan",
     "audit_batches",
     "load_oracle",
+    "merge_ranks",
     "pair_flags",
     "score_pairs",
     "sequence_logps",
 ]
+
+
+_EXTRA = {"AuditedDPOTrainer": "trl", "score_pairs": "torch", "sequence_logps": "torch"}
+_BROUGHT = {"torch": ("torch",), "trl": ("torch", "accelerate", "datasets", "transformers", "trl")}
 
 
 def __getattr__(name: str) -> Any:
@@ -46,13 +53,18 @@ def __getattr__(name: str) -> Any:
     try:
         return getattr(importlib.import_module(_LAZY[name]), name)
     except ModuleNotFoundError as error:
-        extra = {"torch": "torch", "trl": "trl"}.get(error.name or "")
-        if extra is None:
+        extra, missing = _EXTRA.get(name, ""), (error.name or "").partition(".")[0]
+        if missing not in _BROUGHT.get(extra, ()):
             raise
         raise ProblemError(
-            f"prefeq.llm.{name} needs {error.name}: pip install 'prefeq[{extra}]'"
+            f"prefeq.llm.{name} needs {missing}: pip install 'prefeq[{extra}]'"
         ) from error
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *__all__])
+    """Leave out what an extra would bring, so that all that is listed can be had."""
+    there = {
+        extra: all(importlib.util.find_spec(module) for module in modules)
+        for extra, modules in _BROUGHT.items()
+    }
+    return sorted({*globals(), *(n for n in __all__ if there.get(_EXTRA.get(n, ""), True))})

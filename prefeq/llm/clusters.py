@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +22,8 @@ from prefeq.intervals import Interval, wilson
 
 Keys = npt.NDArray[np.uint64]
 
+_INTEGERS = int | np.integer
+
 
 def hashed(prompts: Any) -> Keys:
     """Return 64 bits for each prompt: integers as they are, anything else by BLAKE2 of its text.
@@ -30,21 +33,49 @@ def hashed(prompts: Any) -> Keys:
     >>> hashed(["a", "b", "a"])[0] == hashed(["a", "b", "a"])[2] != hashed(["b"])[0]
     np.True_
     """
-    texts = isinstance(prompts, list | tuple) and len(prompts) and isinstance(prompts[0], str)
     prompts = prompts.cpu() if hasattr(prompts, "cpu") else prompts
-    # as text every row would be as wide as the longest prompt
-    array = np.asarray(prompts, dtype=object if texts else None)
-    if array.dtype.kind in "iu":
-        return array.astype(np.int64, copy=False).view(np.uint64)
+    if not isinstance(prompts, list | tuple) or all(isinstance(p, _INTEGERS) for p in prompts):
+        prompts = np.asarray(prompts)  # of lists of text it would be too wide, of messages ragged
+        if prompts.ndim == 1 and prompts.dtype.kind in "iu":
+            keys: Keys = prompts.astype(np.int64, copy=False).view(np.uint64)
+            return keys
+        prompts = prompts.tolist()
     known: dict[str, int] = {}
-    found = np.empty(len(array), np.uint64)
-    for i, prompt in enumerate(array.tolist()):
-        text = str(prompt)
+    found = np.empty(len(prompts), np.uint64)
+    for i, prompt in enumerate(prompts):
+        text = text_of(prompt)
         if text not in known:
             digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()
             known[text] = int.from_bytes(digest, "little")
         found[i] = known[text]
     return found
+
+
+def text_of(prompt: Any) -> str:
+    """Return what a prompt is known by: its text or, of messages and token ids, their JSON.
+
+    Equal messages have equal text, whatever holds them and in whatever order their fields stand; a
+    field that is None is one that is not there.
+
+    >>> text_of(({"role": "user", "content": "Hi", "name": None},))
+    '[{"content": "Hi", "role": "user"}]'
+    """
+    if isinstance(prompt, str):
+        return prompt
+    plain = _plain(prompt)
+    return json.dumps(plain, ensure_ascii=False) if isinstance(plain, list | dict) else str(plain)
+
+
+def _plain(value: Any) -> Any:
+    """Return lists, dicts with sorted keys, and what JSON has no word for as its text."""
+    if hasattr(value, "tolist"):  # arrays and numbers of NumPy, tensors
+        value = value.tolist()
+    if isinstance(value, Mapping):
+        there = {str(key): item for key, item in value.items() if item is not None}
+        return {key: _plain(there[key]) for key in sorted(there)}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return value if value is None or isinstance(value, str | int | float) else str(value)
 
 
 @dataclass(eq=False)
@@ -85,8 +116,7 @@ class Clusters:
             ends = np.cumsum(flag[order], dtype=np.uint32)[last]  # faster than reduceat
             row[0], row[1:] = ends[0], ends[1:] - ends[:-1]
         self.pending.append((keys[starts], _narrow(counts)))
-        if sum(len(k) for k, _ in self.pending) > max(2**18, len(self.keys)):
-            self.settle()
+        self._settle_if_long()
 
     def settle(self) -> None:
         """Join what is pending, so that each prompt stands once."""
@@ -111,8 +141,13 @@ class Clusters:
         """Return the table of both."""
         pending = [*self.pending, (other.keys, other.counts), *other.pending]
         merged = Clusters(self.keys, self.counts, pending)
-        merged.settle()
+        merged._settle_if_long()
         return merged
+
+    def _settle_if_long(self) -> None:
+        """Join what is pending once it is as long as the table, so that it is seldom moved."""
+        if sum(len(k) for k, _ in self.pending) > max(2**18, len(self.keys)):
+            self.settle()
 
     def __len__(self) -> int:
         self.settle()

@@ -203,7 +203,9 @@ def is_torch(array: Any) -> bool:
 def _column(name: str, values: Any) -> Any:
     """Return a column as a 1-d array, or as it is where it does not hold numbers."""
     if name not in NUMBERS:
-        values = values.to_pylist() if hasattr(values, "to_pylist") else values  # Arrow's
+        for convert in ("to_pylist", "to_numpy"):  # Arrow's, pandas's: rows are taken by number
+            if hasattr(values, convert):
+                return getattr(values, convert)()
         return values if hasattr(values, "__getitem__") else list(values)
     if not is_torch(values):
         try:

@@ -207,7 +207,7 @@ def _require_tested() -> None:
     try:
         found = version("trl")
     except PackageNotFoundError as error:
-        raise ProblemError(f"the audited trainer needs TRL: pip install 'trl=={newest}'") from error
+        raise ProblemError("the audited trainer needs TRL: pip install 'prefeq[trl]'") from error
     if _release(found) not in map(_release, TESTED):
         raise ProblemError(
             f"TRL {found} is not one of those that the audited trainer was tested with, "

@@ -5,10 +5,10 @@ from __future__ import annotations
 import copy
 import json
 from pathlib import Path
-from types import ModuleType
 
 import pytest
-from script_loader import load_script
+
+from benchmarks import resume, search_campaign
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 JOBS = [
@@ -19,18 +19,13 @@ JOBS = [
 
 
 @pytest.fixture(scope="module")
-def script() -> ModuleType:
-    return load_script(BENCHMARKS / "search_campaign.py")
+def small() -> list[dict]:
+    return [search_campaign.run(job) for job in JOBS]
 
 
-@pytest.fixture(scope="module")
-def small(script: ModuleType) -> list[dict]:
-    return [script.run(job) for job in JOBS]
-
-
-def test_a_small_campaign_keeps_its_promises(script: ModuleType, small: list[dict]) -> None:
+def test_a_small_campaign_keeps_its_promises(small: list[dict]) -> None:
     generous = [{**result, "seconds": 0.0} for result in small]
-    assert list(script.broken(generous)) == []
+    assert list(search_campaign.broken(generous)) == []
     assert [result["found"] for result in small] == [False, True, True]
     assert small[0]["tries"] == 60
 
@@ -46,16 +41,16 @@ def test_a_small_campaign_keeps_its_promises(script: ModuleType, small: list[dic
         (2, {"seconds": 5.1}),
     ],
 )
-def test_a_broken_promise_is_seen(script: ModuleType, small: list[dict], at: int, change) -> None:
+def test_a_broken_promise_is_seen(small: list[dict], at: int, change) -> None:
     results = copy.deepcopy(small)
     results[at].update(change)
-    (fault,) = [f for f in script.broken(results) if results[at]["reading"] in f]
+    (fault,) = [f for f in search_campaign.broken(results) if results[at]["reading"] in f]
     assert fault
 
 
-def test_the_whole_campaign_is_every_reading(script: ModuleType) -> None:
-    work = script.jobs()
-    readings = {(c.id, r.label) for c in script.registry.select() for r in c.readings}
+def test_the_whole_campaign_is_every_reading() -> None:
+    work = search_campaign.jobs()
+    readings = {(c.id, r.label) for c in search_campaign.registry.select() for r in c.readings}
     assert {job[:2] for job in work} == readings
     assert len(work) == len(set(work))
     for claim, label, refutable, seed, budget in work:
@@ -64,25 +59,25 @@ def test_the_whole_campaign_is_every_reading(script: ModuleType) -> None:
         assert refutable or seed == 0
 
 
-def test_a_stopped_campaign_goes_on(script: ModuleType, tmp_path: Path) -> None:
+def test_a_stopped_campaign_goes_on(tmp_path: Path) -> None:
     partial = tmp_path / "partial.jsonl"
-    whole = script.campaign(JOBS[:2], partial, workers=1, sources="now")
+    whole = search_campaign.campaign(JOBS[:2], partial, workers=1, sources="now")
     kept = partial.read_text()
     assert kept.count("\n") == 2
     partial.write_text(kept + '{"sources": "now", "jo')  # stopped while it was writing
-    assert script.done_before(partial, "now") == dict(zip(JOBS[:2], whole, strict=True))
-    assert script.done_before(partial, "then") == {}
+    assert resume.done_before(partial, "now") == dict(zip(JOBS[:2], whole, strict=True))
+    assert resume.done_before(partial, "then") == {}
     marked = kept.replace('"in_scope": 60', '"in_scope": 59')
     partial.write_text(marked)
-    again = script.campaign(JOBS[:2], partial, workers=1, sources="now")
+    again = search_campaign.campaign(JOBS[:2], partial, workers=1, sources="now")
     assert again[0]["in_scope"] == 59  # taken from the file
     assert partial.read_text() == marked
 
 
-def test_the_committed_campaign_keeps_its_promises(script: ModuleType) -> None:
+def test_the_committed_campaign_keeps_its_promises() -> None:
     committed = json.loads((BENCHMARKS / "results" / "search.json").read_text("utf-8"))
     results = committed["results"]
-    assert list(script.broken(results)) == []
+    assert list(search_campaign.broken(results)) == []
     fields = ("claim", "reading", "refutable", "seed", "budget")
-    work = script.jobs(committed["tries"])
+    work = search_campaign.jobs(committed["tries"])
     assert {tuple(r[f] for f in fields) for r in results} == set(work)

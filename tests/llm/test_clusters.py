@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from prefeq.intervals import wilson_clustered
-from prefeq.llm.clusters import Clusters, hashed
+from prefeq.llm.clusters import Clusters, hashed, text_of
 
 SHARES = 3
 
@@ -85,3 +85,27 @@ def test_hashes_do_not_depend_on_process_or_container() -> None:
     assert hashed(["a"])[0] == 3405396810240292928
     assert hashed([-1, 3]).tolist() == [2**64 - 1, 3]
     assert len(set(hashed([f"prompt {i}" for i in range(10_000)]).tolist())) == 10_000
+
+
+def test_messages_are_told_apart_by_their_content_alone() -> None:
+    message = {"role": "user", "content": "“Hi”", "n": np.int64(3), "x": np.float64(0.5)}
+    text = '[{"content": "“Hi”", "n": 3, "role": "user", "x": 0.5}]'
+    held = np.empty(1, object)
+    held[0] = dict(reversed(message.items()))
+    for same in ([message], (message,), held, [{**message, "name": None}]):
+        assert text_of(same) == text
+    others = [[message] * 2, message, [message | {"content": "Hi"}], [message, None], [[message]]]
+    others += [[message | {"role": "system"}], [message | {"name": ""}], []]
+    texts = {text_of(other) for other in (*others, [message])}
+    assert len(texts) == len(others) + 1
+    assert [text_of(plain) for plain in ("a", np.str_("a"), 3, 3.0, None)] == [
+        "a", "a", "3", "3.0", "None"
+    ]  # fmt: skip
+
+
+def test_integers_are_themselves_and_whatever_else_is_its_text() -> None:
+    for column in ([7, -1], (7, -1), np.array([7, -1], np.int8), [np.int64(7), np.int32(-1)]):
+        assert hashed(column).tolist() == [7, 2**64 - 1]
+    assert hashed([]).tolist() == []
+    assert hashed(["7"]).tolist() == hashed(np.array([7], object)).tolist() != [7]
+    assert hashed([7, "7"]).tolist() == 2 * hashed(["7"]).tolist()

@@ -64,6 +64,77 @@ def test_parts_and_places() -> None:
     assert np.shares_memory(part.columns["ref_chosen_logps"], columns["ref_chosen_logps"])
 
 
+MESSAGES = [[{"role": "user", "content": f"{i}"}] * (1 + i % 3) for i in (0, 1, 1, 2, 1, 4)]
+MESSAGES[4] = [{"content": "1", "role": "user"} for _ in range(2)]  # the same prompt once more
+
+
+def objects(rows: list[Any]) -> np.ndarray:
+    array = np.empty(len(rows), object)
+    array[:] = rows
+    return array
+
+
+def prompts(column: Any, library: str) -> Any:
+    """Return prompts as a library holds them."""
+    if library == "numpy":
+        return objects(column)
+    if library == "numpy of numpy":  # as pandas reads them from Parquet
+        return objects([objects(row) for row in column])
+    if library == "numpy, one axis each":
+        return np.array([row[:1] for row in column], object)
+    if library == "tuples":
+        return tuple(map(tuple, column))
+    if library == "pandas":
+        return pytest.importorskip("pandas").Series(column, index=[3, 9, 7, 0, 1, 2])
+    if library == "datasets":
+        return pytest.importorskip("datasets").Dataset.from_dict({"prompt": column})["prompt"]
+    if library == "arrow":
+        return pytest.importorskip("pyarrow").array(column)
+    assert library == "lists"
+    return column
+
+
+@pytest.mark.parametrize(
+    "library",
+    [
+        *("lists", "tuples", "numpy", "numpy of numpy", "numpy, one axis each", "pandas", "arrow"),
+        "datasets",
+    ],
+)
+def test_equal_messages_are_one_prompt(library: str) -> None:
+    numbers = {"ref_chosen_logps": -np.arange(6.0), "ref_rejected_logps": -np.arange(6.0)[::-1]}
+    report = pq.audit(numbers | {"prompt": prompts(MESSAGES, library)}, beta=0.1)
+    named = pq.audit(numbers | {"prompt": [0, 1, 1, 2, 1, 4]}, beta=0.1)
+    assert report["prompts"] == 4
+    assert report.to_dict() == named.to_dict()
+
+
+def test_token_ids_are_prompts_and_so_are_single_messages() -> None:
+    numbers = {"ref_chosen_logps": [-1.0] * 4, "ref_rejected_logps": [-2.0] * 4}
+    ragged = [[5, 6], [5], [5, 6], [6, 5]]
+    padded = np.array([[5, 6], [5, 0], [5, 6], [6, 5]])
+    single = [{"role": "user", "content": text} for text in ("a", "b", "a", "c")]
+    with_name = [message | {"name": None} for message in single]
+    with_name[2] = single[2]
+    for column in (ragged, padded, single, objects(single), with_name):
+        assert pq.audit(numbers | {"prompt": column}, beta=0.1)["prompts"] == 3
+
+
+def test_rows_of_a_frame_are_taken_by_number_not_by_label() -> None:
+    pandas = pytest.importorskip("pandas")
+    data = {
+        "ref_chosen_logps": [-9.0, -1.0, -2.0, 0.5],
+        "ref_rejected_logps": [-2.0, -2.0, -1.0, -2.0],
+        "row_id": ["left out", "a", "b", "c"],
+        "prompt": ["p", "q", "q", "r"],
+    }
+    frame = pandas.DataFrame(data, index=[7, 0, 3, 1])
+    found = pq.audit(frame[frame["ref_chosen_logps"] > -5], beta=0.1)
+    assert found["prompts"] == 2
+    assert found["faults"][0]["rows"] == ["c"]
+    assert found.to_dict() == pq.audit({k: v[1:] for k, v in data.items()}, beta=0.1).to_dict()
+
+
 @pytest.mark.parametrize("statement", ["prefeq.audit", "prefeq.llm", "prefeq.llm.AuditState"])
 def test_the_door_is_light(statement: str) -> None:
     code = f"import sys, prefeq; {statement}; print(*sys.modules)"

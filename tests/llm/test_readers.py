@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import tracemalloc
 import zipfile
-from itertools import pairwise
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from pyarrow import parquet
 import prefeq as pq
 from prefeq.errors import TableError
 from prefeq.llm.formats import base
-from prefeq.llm.readers import all_batches, open_shards
+from prefeq.llm.readers import open_shards
 
 N = 400
 SUFFIXES = tuple(shards.WRITERS)
@@ -225,7 +225,7 @@ def test_a_corrupt_shard_is_named(tmp_path: Path, data: dict[str, Any], suffix: 
         whole[:5],
     ):
         bad.write_bytes(damaged)
-        refused(tmp_path, str(bad))
+        refused(tmp_path, str(bad), *(["the file is empty"] if damaged == b"" else []))
     bad.unlink()
     assert report(tmp_path) == report(data)
     bad.symlink_to(tmp_path / "nowhere")
@@ -319,8 +319,6 @@ def test_shards_that_do_not_fit_together_are_refused(tmp_path: Path, data: dict[
     refused(tmp_path, f"{one} has no column prompt, which {two} has")
     three = shards.write(tmp_path / "b.csv", bare)
     refused([one, three], f"{three} is CSV", f"{one} is Parquet", "one kind at a time")
-    shards.write(one, bare | {"prompt": np.arange(N)})
-    refused([one, two], f"prompt is an integer in {one}, and is not in {two}")
     refused([one, tmp_path / "sub" / ".." / "a.parquet"], "no such file")
     (tmp_path / "sub").mkdir()
     refused([one, tmp_path / "sub" / ".." / "a.parquet"], "named twice")
@@ -329,6 +327,87 @@ def test_shards_that_do_not_fit_together_are_refused(tmp_path: Path, data: dict[
     shards.write(one, older)
     shards.write(two, bare)
     assert report([one, two])["pairs"] == 2 * (N - 3)
+
+
+def test_the_last_of_several_shards_may_be_the_odd_one(tmp_path: Path, data: Any) -> None:
+    bare = naive.only(data, "policy")
+    alike = [shards.write(tmp_path / f"{i}.parquet", bare) for i in range(3)]
+    assert report(alike)["pairs"] == 3 * (N - 3)
+    odd = shards.write(tmp_path / "3.parquet", bare | {"prompt": data["prompt"]})
+    refused(tmp_path, f"{alike[0]} has no column prompt, which {odd} has")
+    refused([odd, *alike], f"{alike[0]} has no column prompt, which {odd} has")
+
+
+@pytest.mark.parametrize("name", ["prompt", "row_id"])
+@pytest.mark.parametrize("suffix", ["parquet", "arrow", "feather", "npz"])
+def test_integers_here_and_text_there_are_refused(
+    tmp_path: Path, data: dict[str, Any], suffix: str, name: str
+) -> None:
+    bare = naive.only(data, "policy")
+    one = shards.write(tmp_path / f"a.{suffix}", bare | {name: np.arange(N)})
+    two = shards.write(tmp_path / f"b.{suffix}", bare | {name: [f"{i}" for i in range(N)]})
+    for pair in ([one, two], [two, one]):
+        refused(pair, f"{name} is an integer in {one}, and is not in {two}")
+    for alike in (one, two):
+        twin = alike.with_stem("c")
+        twin.write_bytes(alike.read_bytes())
+        assert report([alike, twin])["pairs"] == 2 * (N - 3)
+        twin.unlink()
+
+
+@pytest.mark.parametrize("suffix", ["jsonl", "parquet", "arrow", "npz", "safetensors"])
+def test_row_ids_stay_integers(tmp_path: Path, data: dict[str, Any], suffix: str) -> None:
+    data = naive.only(data, "policy") | {"row_id": np.arange(N) + 2**40}
+    found = report(shards.write(tmp_path / f"a.{suffix}", data))
+    names = [name for fault in found["faults"] for name in fault["rows"]]
+    assert names == [2**40 + i for i in (3, 5, 77, 9)]
+    assert {type(name) for name in names} == {int}
+
+
+@pytest.mark.parametrize("suffix", ["parquet", "arrow", "feather", "jsonl"])
+@pytest.mark.parametrize("kind", [int, str])
+def test_a_row_without_its_name_or_prompt_is_refused(
+    tmp_path: Path, suffix: str, kind: type
+) -> None:
+    for name in ("prompt", "row_id"):
+        values = [kind(1), None, kind(2)]
+        data = {"ref_chosen_logps": [-1.0] * 3, "ref_rejected_logps": [-2.0] * 3, name: values}
+        path = shards.write(tmp_path / f"a.{suffix}", data)
+        refused(path, f"{path}:1: has no {name}; give every row one, or none")
+
+
+@pytest.mark.parametrize("suffix", ["parquet", "arrow", "feather", "csv"])
+def test_a_column_that_stands_there_twice_is_refused(tmp_path: Path, suffix: str) -> None:
+    names = ["ref_chosen_logps", "ref_rejected_logps", "ref_chosen_logps", "note", "note"]
+    path = tmp_path / f"a.{suffix}"
+    for kept in (names, [*names[:2], *names[3:]]):
+        table = pa.table([pa.array([-1.0, -2.0])] * len(kept), names=kept)
+        if suffix == "parquet":
+            parquet.write_table(table, path)
+        elif suffix == "csv":
+            path.write_text(f"{','.join(kept)}\n" + f"{','.join('1' * len(kept))}\n" * 2)
+        else:
+            new = pa.ipc.new_stream if suffix == "arrow" else pa.ipc.new_file
+            with pa.OSFile(str(path), "wb") as file, new(file, table.schema) as writer:
+                writer.write_table(table)
+        if kept is names:
+            refused(path, f"{path}: column 'ref_chosen_logps' appears twice")
+        else:  # not a column of ours
+            assert report(path)["pairs"] == 2
+
+
+def test_fewer_rows_than_the_footer_says_are_noticed(
+    tmp_path: Path, data: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = shards.write(tmp_path / "a.parquet", naive.only(data, "policy"))
+    real = parquet.ParquetFile.iter_batches
+    monkeypatch.setattr(
+        parquet.ParquetFile,
+        "iter_batches",
+        lambda *args, **options: islice(real(*args, **options), 1),
+    )
+    monkeypatch.setattr(base, "ROWS", 150)
+    refused(path, f"{path}: 150 rows, but its footer says {N}")
 
 
 def test_names_that_name_nothing_are_refused(tmp_path: Path, data: dict[str, Any]) -> None:
@@ -356,13 +435,26 @@ def test_batches_are_small_and_memory_is_bounded(tmp_path: Path, rng: Any) -> No
         assert shard.rows == n
         tracemalloc.start()
         done: list[float] = []
-        sizes = [len(batch) for batch in all_batches([shard], done.append)]
+        sizes = [len(batch) for batch in shard.batches(done.append)]
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         assert sizes == [base.ROWS] * 4
         assert done == sorted(done)
         assert done[-1] == 1.0
         assert peak < 5 * 16 * base.ROWS  # all of it is 4 pieces of 16 bytes a row
+
+
+def test_row_groups_are_not_read_whole(tmp_path: Path, rng: Any) -> None:
+    n = 2**20
+    data = {name: -rng.random(n) for name in ("ref_chosen_logps", "ref_rejected_logps")}
+    for rows in (n, n // 8):
+        path = tmp_path / f"{rows}.parquet"
+        parquet.write_table(pa.table(data), path, row_group_size=rows, use_dictionary=False)
+        (shard,) = open_shards(path)
+        before = pa.total_allocated_bytes()
+        held = [pa.total_allocated_bytes() - before for _ in shard.batches()]
+        assert len(held) == n // base.ROWS
+        assert max(held) < 4 * 16 * base.ROWS  # all of it is 8 pieces of 16 bytes a row
 
 
 def test_long_prompts_take_the_room_they_take(tmp_path: Path) -> None:
@@ -376,8 +468,14 @@ def test_long_prompts_take_the_room_they_take(tmp_path: Path) -> None:
 
 
 def test_prompts_of_messages(tmp_path: Path) -> None:
-    row = {"ref_chosen_logps": -1, "ref_rejected_logps": -2}
     prompts = [[{"role": "user", "content": f"{i}"}] * (1 + i % 3) for i in (0, 1, 1, 2)]
+    data = {"ref_chosen_logps": [-1.0] * 4, "ref_rejected_logps": [-2.0] * 4, "prompt": prompts}
+    true = report(data)
+    assert true["prompts"] == 3
+    for suffix in ("parquet", "arrow", "feather"):
+        assert report(shards.write(tmp_path / f"a.{suffix}", data)) == true
+    rows = [dict(zip(data, row, strict=True)) for row in zip(*data.values(), strict=True)]
+    rows[2]["prompt"] = [dict(reversed(message.items())) for message in rows[2]["prompt"]]
     path = tmp_path / "a.jsonl"
-    path.write_text("\n".join(json.dumps(row | {"prompt": prompt}) for prompt in prompts))
-    assert report(path)["prompts"] == 3
+    path.write_text("\n".join(map(json.dumps, rows)))
+    assert report(path) == true

@@ -428,7 +428,7 @@ def test_trl_may_be_missing(monkeypatch: pytest.MonkeyPatch) -> None:
         raise metadata.PackageNotFoundError(name)
 
     monkeypatch.setattr(audited, "version", missing)
-    with pytest.raises(ProblemError, match="needs TRL: pip install 'trl=="):
+    with pytest.raises(ProblemError, match=r"needs TRL: pip install 'prefeq\[trl\]'"):
         audited.AuditedDPOTrainer  # noqa: B018
     with pytest.raises(AttributeError, match="no attribute 'Trainer'"):
         audited.Trainer  # noqa: B018

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from prefeq.errors import TableError
+from prefeq.llm.clusters import text_of
 from prefeq.llm.columns import NUMBERS
 
 MISSING = frozenset(("", "nan", "na", "n/a", "null", "none"))
@@ -31,7 +32,7 @@ def column(name: str, values: Any, source: str, start: int) -> Any:
         if value is None:
             raise TableError(f"{source}:{start + i}: has no {name}; give every row one, or none")
     plain = name == "row_id"
-    texts = [v if isinstance(v, str) or (plain and isinstance(v, int)) else str(v) for v in values]
+    texts = [v if plain and isinstance(v, int) else text_of(v) for v in values]
     answer = np.empty(len(texts), object)  # of text itself NumPy makes rows of the longest
     answer[:] = texts
     return answer

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -14,6 +16,7 @@ from prefeq.component_lanes import LARGEST_IN_LANES
 from prefeq.solvers.batched import constrained, likelihood
 from prefeq.solvers.batched import cpo as batched_cpo
 from prefeq.solvers.batched import dpo as batched_dpo
+from prefeq.solvers.batched.fallback import ALONE
 
 Numbers = dict[str, Any]
 
@@ -114,6 +117,21 @@ def test_multipliers_and_limits_agree(name: str) -> None:
                 np.testing.assert_allclose(one[i], other, rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.parametrize("kernel", ["all", "none"])
+def test_what_converges_among_what_diverges_has_its_policy_for_its_limit(
+    kernel: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if kernel == "none":  # so that all are solved alone, and put together
+        monkeypatch.setattr(likelihood, "minimise_lanes", _undone(likelihood.minimise_lanes, 1))
+    found = pq.solve_dpo(*build(mixture(150, 5, 5, seed=3))[:2])
+    diverges = found.status == pq.Status.DIVERGES
+    assert 10 < np.sum(diverges) < 140
+    finite, part = found.limit
+    np.testing.assert_array_equal(finite[~diverges], found.logp[~diverges])
+    assert np.all(part[~diverges] == 0)
+    assert np.all(np.any(finite != found.logp, axis=-1)[diverges])
+
+
 def _pull(pairs: pq.Preferences, margin: Any, multipliers: Any) -> Any:
     """Return the reward change of the multipliers: unique even where they are not (ties)."""
     pull = np.zeros(16)
@@ -152,6 +170,67 @@ def test_what_a_kernel_leaves_undone_is_solved_alone(
     for i in range(60):
         same(name, found, i, solve(name, *(part[i] for part in build(numbers))))
     np.testing.assert_array_equal(found.status, expected.status)
+    answered = found.status != pq.Status.INFEASIBLE
+    assert solved_alone(found)[answered].tolist() == (np.arange(60) % 2 == 1)[answered].tolist()
+    assert not solved_alone(expected)[answered].any()
+
+
+def solved_alone(found: pq.Solution) -> Any:
+    """Tell which problems of a batch say that they were not solved among the others."""
+    return np.array([route is not None and route.endswith(ALONE) for route in found.route])
+
+
+@pytest.mark.parametrize("shift", [0.1, 1e-6, -1e-6])
+@pytest.mark.parametrize(("name", "places"), [("cpo", "all"), ("dpo", "all"), ("dpo", "one")])
+def test_a_wrong_policy_is_noticed_and_solved_alone(
+    name: str, places: str, shift: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether it is not normalised or only not the kernel's: its residual says so."""
+    numbers = mixture(60, 4, 4, seed=6)
+    expected = solve(name, *build(numbers))
+    hit = np.arange(60) % 3 == 0
+    if name == "cpo":
+        right = constrained.solve_lanes
+
+        def wrong(*args: Any, **options: Any) -> Any:
+            answer = right(*args, **options)
+            return replace(answer, logp=answer.logp + shift * hit)
+
+        monkeypatch.setattr(constrained, "solve_lanes", wrong)
+    else:
+        normalise = batched_dpo.log_normalise
+
+        def wrong(logp: Any, axis: int) -> Any:
+            step = shift * hit * (np.arange(4)[:, None] <= (3 if places == "all" else 0))
+            moved = normalise(logp, axis) + step
+            return moved if places == "all" else normalise(moved, axis)
+
+        monkeypatch.setattr(batched_dpo, "log_normalise", wrong)
+    found = solve(name, *build(numbers))
+    np.testing.assert_array_equal(found.status, expected.status)
+    np.testing.assert_allclose(found.logp, expected.logp, rtol=1e-9, atol=1e-9)
+    answered = np.isfinite(found.value)  # a policy that is nowhere is not shifted
+    assert 40 < answered.sum() < 60
+    assert solved_alone(found)[answered].tolist() == hit[answered].tolist()
+
+
+def test_the_residual_of_dpo_is_twice_the_spread_of_what_is_off() -> None:
+    rng = np.random.default_rng(2)
+    ref_logp, s = rng.normal(size=(2, 4, 9))
+    ref_logp[3, ::2] = -np.inf
+    beta, off = np.exp(rng.normal(size=9)), np.logspace(-9, -1, 9)
+    on = ref_logp > -np.inf
+    right = batched_dpo.log_normalise(ref_logp + s / beta, 0)
+    moved = np.where(np.arange(4)[:, None] == 1, off, 0.0)
+    wrong = batched_dpo.log_normalise(right + moved, 0)  # normalised: nothing else can tell
+    fit = SimpleNamespace(s=s, error=np.zeros(9))
+    found = [
+        batched_dpo._residual(np, on, ref_logp, beta, logp, fit)  # no NaN off the support
+        for logp in (right, wrong)
+    ]
+    scale = np.max(np.maximum(-np.minimum(wrong, ref_logp), 1.0), axis=0, where=on, initial=1.0)
+    assert np.all(found[0] < 1e-14)
+    np.testing.assert_allclose(found[1], 2 * off / scale, rtol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["cpo", "dpo"])
@@ -168,13 +247,15 @@ def test_ordinary_problems_are_solved_in_lanes(name: str, monkeypatch: pytest.Mo
     assert set(alone) == set(np.flatnonzero([str(s) == "infeasible" for s in found.status]))
 
 
-def _undone(kernel: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a kernel that gives up on every other lane, and scribbles over it."""
-    from dataclasses import replace
+def _undone(kernel: Callable[..., Any], of: int = 2) -> Callable[..., Any]:
+    """Return a kernel that gives up on all lanes but the first of every `of`, or on all if it is 1.
+
+    What is given up is scribbled over.
+    """
 
     def gives_up(*args: Any, **options: Any) -> Any:
         answer = kernel(*args, **options)
-        done = answer.done & (np.arange(answer.done.size) % 2 == 0)
+        done = answer.done & (np.arange(answer.done.size) % of == 0) & (of > 1)
         field = "logp" if hasattr(answer, "logp") else "s"
         scribbled = np.where(done, getattr(answer, field), 7.0)
         return replace(answer, done=done, **{field: scribbled})
