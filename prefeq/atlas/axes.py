@@ -56,6 +56,7 @@ FIXED_ONLY: Mapping[str, Parameter] = {
     "alpha": Parameter(r"$\alpha$", "1", 1.0, 0.0, True, "of the smooth branch"),
     "tau": Parameter(r"$\tau$", "per nat", 1.0, 0.0, True, "of the smooth branch"),
 }
+"""What has one value for the whole atlas."""
 
 _FORM = "write NAME=FROM:TO:COUNT or NAME=FROM:TO:COUNT:log, e.g. beta=0.05:5:400:log"
 

@@ -104,7 +104,9 @@ def page(report: VerificationReport) -> str:
             for item in reading.evidence:
                 if item.kind == "correction":
                     lines[-1] += "  "
-                    lines.append(f"  *{item.summary[0].upper()}{item.summary[1:]}*")
+                    head, _, statement = item.summary.partition(": ")
+                    # not in the emphasis: a delta* would end it
+                    lines.append(f"  *{head[0].upper()}{head[1:]}:* {statement}")
         lines.append("")
     return "\n".join([*lines, report.summary, ""])
 

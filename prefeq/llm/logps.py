@@ -46,7 +46,8 @@ def sequence_logps(logits: Tensor, labels: Tensor, mask: Tensor) -> Tensor:
 
     Returns
     -------
-    (B,) float64, on the device of the logits; 0 for a sequence without tokens.
+    Tensor
+        (B,) float64, on the device of the logits; 0 for a sequence without tokens.
 
     Raises
     ------

@@ -67,8 +67,10 @@ def score_pairs(
 
     Returns
     -------
-    Two columns of log-probs, `chosen_tokens` and `rejected_tokens` (how many tokens were scored),
-    `prompt` as the model saw it, and what was handed on; each with one entry a pair, in order.
+    dict
+        Two columns of log-probs, `chosen_tokens` and `rejected_tokens` (how many tokens were
+        scored), `prompt` as the model saw it, and what was handed on; each with one entry a pair,
+        in order.
 
     Raises
     ------

@@ -17,6 +17,7 @@ DPO = Loss(
     targets.REFERENCE,
     links.LOGISTIC,
 )
+"""DPO: t = δ_ref."""
 
 CLIP = Loss(
     "hypo",
@@ -25,6 +26,7 @@ CLIP = Loss(
     targets.CLIPPED,
     links.LOGISTIC,
 )
+"""HyPO, the released `clip` branch: t = max(δ_ref, 0)."""
 
 IPO = Loss(
     "ipo",
@@ -33,6 +35,7 @@ IPO = Loss(
     targets.REFERENCE,
     links.SQUARED,
 )
+"""IPO: t = δ_ref, squared; z = β(δ − t) is to be ½."""
 
 HINGE = Loss(
     "hinge",
@@ -41,6 +44,7 @@ HINGE = Loss(
     targets.REFERENCE,
     links.HINGE,
 )
+"""Hinge: t = δ_ref; z = β(δ − t) is to be 1 or more."""
 
 
 def smooth(alpha: float = 1.0, gamma: float = 0.0, tau: float = 1.0) -> Loss:
