@@ -57,7 +57,8 @@ def write_among(
     """
     if not parts:
         return {}
-    joined = stack([_alone(part) for part in parts], (len(parts),), k)
+    parts = [_alone(part) for part in parts]
+    joined = stack(parts, (len(parts),), k)
     objects: dict[str, Any] = {}
     size = columns["logp"].shape[0]
     for name in Solution.__dataclass_fields__:
@@ -66,6 +67,8 @@ def write_among(
             finite, part = value or (joined.logp, np.zeros(joined.logp.shape))
             _assign(columns["limit"], where, finite)
             _assign(columns["limit_part"], where, part)
+        elif name == "route":
+            columns[name][where] = [part.route for part in parts]  # None where infeasible
         elif value is None:
             continue
         elif name in columns:

@@ -356,3 +356,14 @@ def test_a_tiny_beta_costs_no_digits(beta: float) -> None:
     found = pq.solve_dpo(bandit, pq.Preferences.bradley_terry(bandit))
     assert np.max(np.abs(found.logp - pq.solve_rlhf(bandit).logp)) < 1e-14
     assert np.max(found.residual) < 1e-9
+
+
+def test_what_is_infeasible_has_no_route() -> None:
+    bandit = pq.Bandit(np.zeros((3, 2)), np.zeros((3, 2)), np.ones(3))
+    pairs = pq.Preferences([[0, 1], [0, 1], [0, 1]], [[1, 0], [1, 0], [1, 0]])
+    margins = np.array([[0.0, 0.0], [1.0, 1.0], [1.0, -2.0]])
+    found = pq.solve_cpo(bandit, pairs, margin=margins, throw=False)
+    assert [str(status) for status in found.status] == ["optimal", "infeasible", "optimal"]
+    assert found.route[1] is None
+    assert found.route[0] is not None
+    assert found.route[2] is not None
