@@ -14,7 +14,7 @@ export PIP_EXTRA_INDEX_URL
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help verify test lint format campaign readme docs bench clean
+.PHONY: help verify test lint format campaign readme figures docs bench clean
 
 help: ## Show this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/'
@@ -31,7 +31,7 @@ $(VENV)/.core: $(SPEC) | $(BIN)/python
 	@touch $@
 
 $(VENV)/.test: $(VENV)/.core
-	$(INSTALL) --no-build-isolation --editable '.[bench,docs,test,torch,trl]'
+	$(INSTALL) --no-build-isolation --editable '.[bench,dask,docs,test,torch,trl]'
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.core
@@ -67,6 +67,9 @@ readme: $(VENV)/.test ## Write the README's verdicts, the pages of claims and bu
 	$(BIN)/python -m prefeq.bundle.snapshot
 	$(BIN)/python -m prefeq.llm.oracle_table
 	$(BIN)/python tests/claims/planted_bugs.py docs/planted-bugs.md
+
+figures: $(VENV)/.core ## Draw the figures again (PNG, SVG and captions in figures/)
+	$(BIN)/prefeq figures
 
 docs: $(VENV)/.test ## Build the documentation into build/site
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build
