@@ -14,7 +14,7 @@ export PIP_EXTRA_INDEX_URL
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help verify test lint format campaign readme figures docs bench clean
+.PHONY: help verify test lint format campaign readme figures docs browser bench clean
 
 help: ## Show this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/'
@@ -73,6 +73,9 @@ figures: $(VENV)/.core ## Draw the figures again (PNG, SVG and captions in figur
 
 docs: $(VENV)/.test ## Build the documentation into build/site
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build
+
+browser: $(VENV)/.test ## Open pages of audits in headless Chromium, and look for what only it can see
+	OMP_NUM_THREADS=1 $(BIN)/python tests/browser/check_page.py --images docs/images
 
 bench: $(VENV)/.dev ## Run every benchmark, store what it measured, and write docs/performance.md
 	$(BIN)/python -m pytest benchmarks/bench_*.py -o faulthandler_timeout=0 \

@@ -16,6 +16,7 @@ import griffe
 import prefeq as pq
 
 FIGURES = Path(__file__).resolve().parent.parent / "figures"
+NOTEBOOKS = FIGURES.parent / "notebooks"
 GALLERY = "<!-- gallery -->"
 
 CODE_OR_TAG = re.compile(r"(<pre.*?</pre>|<code.*?</code>|<[^>]*>)", re.DOTALL)
@@ -32,21 +33,17 @@ FULL = {
 """Names that stand before what does the work, and says how."""
 
 
-def on_config(config: Any) -> Any:
-    """Leave out of the menu the one page that is still being written."""
-    if not (Path(config.docs_dir) / "audit.md").exists():
-        config.nav = [item for item in config.nav if item != {"Audit guide": "audit.md"}]
-    return config
-
-
 def on_files(files: Any, *, config: Any) -> Any:
-    """Add the pictures of the repository to the site."""
+    """Add the pictures and the notebooks of the repository to the site."""
     from mkdocs.structure.files import File
 
     for path in sorted(FIGURES.iterdir()):
         if path.suffix in (".png", ".svg"):
             uri = f"figures/{path.name}"
             files.append(File.generated(config, uri, abs_src_path=str(path)))
+    for path in sorted(NOTEBOOKS.glob("*.ipynb")):
+        uri = f"notebooks/{path.name}"
+        files.append(File.generated(config, uri, abs_src_path=str(path)))
     return files
 
 

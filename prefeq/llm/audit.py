@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import os
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from prefeq.errors import ProblemError
-from prefeq.llm.chunking import aligned
-from prefeq.llm.columns import ALIASES, NAMES, Batch, layout_of
+from prefeq.llm.columns import ALIASES, NAMES, Batch, Layout, layout_of
 from prefeq.llm.file_audit import audit_shards
 from prefeq.llm.plan import Normalize, Plan
 from prefeq.llm.readers import is_paths, open_shards
 from prefeq.llm.report import AuditReport
-from prefeq.llm.state import AuditState
+from prefeq.llm.state import audit_batches
 
 
 def audit(
@@ -24,6 +24,8 @@ def audit(
     step0: bool = False,
     betas: Sequence[float] = (),
     level: float = 0.95,
+    resume: str | os.PathLike[str] | None = None,
+    scheduler: str | None = None,
     **arrays: Any,
 ) -> AuditReport:
     """Audit the log-probs of preference pairs: is DPO to be trusted on them?
@@ -60,6 +62,13 @@ def audit(
         Other β to look at; by default an eighth to eight times `beta`.
     level
         Confidence level of the intervals.
+    resume
+        Of files: a folder in which the state of every shard that is finished is stored, and from
+        which it is taken when the same is asked again; shards that have changed are read again, and
+        a warning says which.
+    scheduler
+        Of files: the address of a dask scheduler, whose workers read a shard each at a time. They
+        need the same prefeq, and the files under the same paths.
 
     Returns
     -------
@@ -71,7 +80,8 @@ def audit(
     ------
     ProblemError
         If columns are missing, of unequal length, or no numbers; if a file cannot be read; on a
-        bad argument.
+        bad argument; if `resume` holds an audit that was asked otherwise, or `scheduler` has no
+        workers.
 
     Examples
     --------
@@ -85,17 +95,17 @@ def audit(
     >>> report["violation_rate"], [row["row"] for row in report["examples"]["violated"]]
     (0.25, [1])
     """
+
+    def plan(layout: Layout) -> Plan:
+        return Plan(beta, normalize, step0, layout, betas, level)
+
     if is_paths(data):
         if arrays:
             raise ProblemError("pass files, or columns as arguments, not both")
-        return audit_shards(
-            open_shards(data, columns),
-            beta=beta,
-            normalize=normalize,
-            step0=step0,
-            betas=betas,
-            level=level,
-        )
+        shards = open_shards(data, columns)
+        return audit_shards(shards, plan(shards[0].layout), resume=resume, scheduler=scheduler)
+    if resume is not None or scheduler is not None:
+        raise ProblemError("resume and scheduler are for files: pass paths")
     known = {*NAMES, *(alias for aliases in ALIASES.values() for alias in aliases)}
     unknown = [name for name in arrays if name not in known]
     if unknown:
@@ -109,25 +119,4 @@ def audit(
     batch = Batch.of(data, columns)
     if len(batch) == 0:
         raise ProblemError("there are no pairs to audit; pass at least one")
-    plan = Plan(
-        beta=float(beta),
-        normalize=normalize,
-        step0=step0,
-        layout=layout_of(batch.columns),
-        betas=tuple(map(float, betas)),
-        level=level,
-    )
-    return AuditReport.of(audit_batches([batch], plan))
-
-
-def audit_batches(batches: Iterable[Batch], plan: Plan) -> AuditState:
-    """Return the state after all batches: what any reader of files feeds.
-
-    A batch says where its rows stand (`Batch.source`, `Batch.start`), and the batches of a source
-    follow each other. The state is the same however a source is cut into batches; states of
-    different sources merge in any order.
-    """
-    state = AuditState(plan)
-    for batch in aligned(batches):
-        state.update(batch)
-    return state
+    return AuditReport.of(audit_batches([batch], plan(layout_of(batch.columns))))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -52,6 +52,12 @@ class FlagsFile:
         if parts:
             columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
             self._write(need_pyarrow().table(_places(batch, columns["row"]) | columns))
+
+    def passing(self, batches: Iterable[Batch]) -> Iterator[Batch]:
+        """Yield batches that were added on their way."""
+        for batch in batches:
+            self.add(batch)
+            yield batch
 
     def _write(self, table: Any) -> None:
         from pyarrow import parquet

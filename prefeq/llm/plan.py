@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -59,10 +59,12 @@ class Plan:
     normalize: Normalize = "sum"
     step0: bool = False
     layout: Layout = field(default_factory=Layout)
-    betas: tuple[float, ...] = ()
+    betas: Sequence[float] = ()
     level: float = 0.95
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "beta", float(self.beta))  # of NumPy, torch or argparse
+        object.__setattr__(self, "betas", tuple(map(float, self.betas)))
         if not self.betas:
             object.__setattr__(self, "betas", tuple(f * self.beta for f in FACTORS))
         for beta in (self.beta, *self.betas):

@@ -143,22 +143,29 @@ def is_paths(data: Any) -> bool:
     return several and all(isinstance(path, str | os.PathLike) for path in data)
 
 
-def all_batches(
-    shards: Iterable[Shard], track: Callable[[float], None] | None = None
-) -> Iterator[Batch]:
-    """Yield the batches of all shards; `track` is told what share of the bytes is done."""
-    shards = tuple(shards)
-    sizes = [shard.path.stat().st_size for shard in shards]
-    total, done = max(1, sum(sizes)), 0
-    for shard, size in zip(shards, sizes, strict=True):
+class ShareDone:
+    """Tells `track` what share of the bytes of some shards is done."""
 
-        def part(share: float, done: int = done, size: int = size) -> None:
-            if track is not None:
-                track((done + min(1.0, share) * size) / total)
+    def __init__(self, shards: Iterable[Shard], track: Callable[[float], None] | None) -> None:
+        self.sizes = {shard.source: shard.path.stat().st_size for shard in shards}
+        self.total, self.done = max(1, sum(self.sizes.values())), 0
+        self.track = track
 
-        yield from shard.batches(part)
-        done += size
-        part(0.0, done)
+    def part(self, shard: Shard) -> Callable[[float], None]:
+        """Return what is told which share of a shard is done."""
+
+        def tell(share: float) -> None:
+            if self.track is not None:
+                bytes_done = self.done + min(1.0, share) * self.sizes[shard.source]
+                self.track(bytes_done / self.total)
+
+        return tell
+
+    def finish(self, shard: Shard) -> None:
+        """Take in that a shard is done."""
+        self.done += self.sizes.pop(shard.source)
+        if self.track is not None:
+            self.track(self.done / self.total)
 
 
 def _format(path: Path) -> Format:

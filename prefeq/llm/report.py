@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
 from dataclasses import dataclass
-from html import escape
 from textwrap import wrap
 from typing import Any
 
 from prefeq import text
 from prefeq.llm.figures import figures
-from prefeq.llm.plan import TRAPS
+from prefeq.llm.plan import FEW_LABELS, TRAPS
 from prefeq.llm.state import AuditState
 from prefeq.llm.verdict import percent, verdict
-from prefeq.strict_json import to_plain
+from prefeq.strict_json import to_plain, write_text
 
 RATES = {
     "violation_rate": ("violate the assumption: gap <= critical gap", "violated"),
@@ -27,6 +26,7 @@ RATES = {
 """What the rates are, and of which kind their examples are."""
 
 WIDTH = 98
+NAME_COLUMNS = 24
 
 
 @dataclass(frozen=True, repr=False)
@@ -43,7 +43,7 @@ class AuditReport:
         The state behind it: merge it with others', and report again.
     """
 
-    figures: Mapping[str, Any]
+    figures: dict[str, Any]
     verdict: tuple[str, str]
     state: AuditState
 
@@ -71,7 +71,42 @@ class AuditReport:
         return "\n\n".join("\n".join(part) for part in [*parts, self._faults()] if part)
 
     def _repr_html_(self) -> str:
-        return f"<pre>{escape(repr(self))}</pre>"
+        from prefeq.llm.page import fragment
+
+        return fragment(self.figures, self.verdict)
+
+    def to_html(self, title: str | None = None) -> str:
+        """Return the report as one page of HTML that holds everything it shows.
+
+        Tables, figures and definitions; no script, nothing from the network. Figures are drawn by
+        matplotlib. The same report gives the same page.
+
+        Parameters
+        ----------
+        title
+            What stands above it, such as what was audited.
+
+        Examples
+        --------
+        >>> import prefeq as pq
+        >>> report = pq.audit(beta=1.0, ref_chosen_logps=[-3.0], ref_rejected_logps=[-2.0])
+        >>> page = report.to_html("Mine <3")
+        >>> page[:15], "<h1>Mine &lt;3</h1>" in page
+        ('<!DOCTYPE html>', True)
+        """
+        from prefeq.llm.page import page
+
+        return page(self.figures, self.verdict, title)
+
+    def save_html(self, path: str | os.PathLike[str], title: str | None = None) -> None:
+        """Write `to_html` to a file: all of it or, on any error, nothing.
+
+        Raises
+        ------
+        ProblemError
+            If the file cannot be written.
+        """
+        write_text(path, self.to_html(title))
 
     def _head(self) -> list[str]:
         f = self.figures
@@ -88,10 +123,13 @@ class AuditReport:
         f, rows = self.figures, []
         for name, (what, kind) in RATES.items():
             if f[name] is not None:
-                examples = f["examples"].get(kind, [])[:2]
-                shown = ", ".join(text.fit(str(row["row"]), 12) for row in examples)
+                names = [str(row["row"]) for row in f["examples"].get(kind, [])[:2]]
+                shown = ", ".join(names)
+                if text.width(shown) > NAME_COLUMNS:
+                    shown = names[0]
+                shown = text.fit(shown, NAME_COLUMNS)
                 rows.append([what, _percent(f[name]), _interval(f[f"{name}_interval"]), shown])
-        header = ["share of pairs that", "%", "interval", "worst rows"]
+        header = ["share of pairs that", "%", "interval", "worst row"]
         return text.align(header, rows) if rows else []
 
     def _quantiles(self) -> list[str]:
@@ -137,7 +175,7 @@ class AuditReport:
         if not self.figures["pairs"]:
             return []
         entries = self.figures["at_other_beta"]
-        labels = [e["label_prob"] for e in entries[0]["violation_by_label_prob"] or []]
+        labels = FEW_LABELS if entries[0]["violation_by_label_prob"] else ()  # those of every beta
         header = ["beta", *([f"q = {q:g}" for q in labels] or ["violated"])]
         header += ["critical gap", "ipo traps", "hinge traps", "cdpo traps"]
         rows = []
@@ -154,7 +192,7 @@ class AuditReport:
     def _faults(self) -> list[str]:
         lines = []
         for fault in self.figures["faults"]:
-            rows = ", ".join(text.fit(str(row), 16) for row in fault["rows"][:5])
+            rows = ", ".join(text.fit(str(row), NAME_COLUMNS) for row in fault["rows"][:5])
             note = f"fault {fault['name']}: {fault['message']}" + (
                 f" (rows {rows})" if rows else ""
             )

@@ -8,6 +8,7 @@ rows whatever the batches.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,7 +16,7 @@ import numpy as np
 
 from prefeq.arrays import IntArray
 from prefeq.errors import ProblemError
-from prefeq.llm.chunking import Chunk, chunks, cleaned
+from prefeq.llm.chunking import Chunk, aligned, chunks, cleaned
 from prefeq.llm.clusters import Clusters, hashed
 from prefeq.llm.columns import Batch, Layout
 from prefeq.llm.examples import Ranked, Worst
@@ -198,6 +199,19 @@ class AuditState:
             Symptoms.from_plain(form["symptoms"]),
             None if form["clusters"] is None else Clusters.from_plain(form["clusters"]),
         )
+
+
+def audit_batches(batches: Iterable[Batch], plan: Plan) -> AuditState:
+    """Return the state after all batches: what any reader of files feeds.
+
+    A batch says where its rows stand (`Batch.source`, `Batch.start`), and the batches of a source
+    follow each other. The state is the same however a source is cut into batches; states of
+    different sources merge in any order.
+    """
+    state = AuditState(plan)
+    for batch in aligned(batches):
+        state.update(batch)
+    return state
 
 
 def _merged(one: dict[str, Any], other: dict[str, Any], join: Any) -> dict[str, Any]:

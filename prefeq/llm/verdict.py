@@ -47,6 +47,11 @@ def verdict(found: Figures) -> tuple[str, str]:
     return _violations(found), _next(found)
 
 
+def is_sick(found: Figures) -> bool:
+    """Tell whether the rates say nothing about the data, as the numbers are sick."""
+    return found["pairs"] == 0 or bool(_grave(found))
+
+
 def _grave(found: Figures) -> list[str]:
     rows = found["pairs"] + found["excluded"]
     least = {"nonfinite": GRAVE_SHARE * rows, "positive_logp": GRAVE_SHARE * rows}

@@ -15,7 +15,7 @@ from llm import naive, shards
 from pyarrow import parquet
 
 import prefeq as pq
-from prefeq import cli, cli_audit, progress
+from prefeq import cli, cli_audit, progress, text
 from prefeq.llm import chunking, flags_file
 from prefeq.llm.faults import NAMES
 
@@ -34,11 +34,11 @@ def audit(*args: Any) -> int:
     return cli.main(["audit", *map(str, args)])
 
 
-def strict_loads(text: str) -> Any:
+def strict_loads(form: str) -> Any:
     def refuse(word: str) -> None:
         raise ValueError(f"{word} is not JSON")
 
-    return json.loads(text, parse_constant=refuse)
+    return json.loads(form, parse_constant=refuse)
 
 
 def refused(capsys: Any, args: list[Any], *words: str) -> None:
@@ -63,6 +63,17 @@ def test_it_prints_the_report_and_writes_it(
     assert "normalize = mean" in done.stdout
     assert strict_loads(out.read_text()) == report.to_dict()
     assert sorted(file.name for file in tmp_path.iterdir()) == ["out.json", "pairs.parquet"]
+
+
+def test_the_page_is_the_report_s(
+    tmp_path: Path, path: Path, data: dict[str, Any], capsys: Any
+) -> None:
+    out = tmp_path / "out.html"
+    assert audit(path, "--beta", 0.1, "--html", out) == 0
+    report, page = pq.audit(data, beta=0.1), out.read_text("utf-8")
+    assert page == report.to_html(f"Audit of {text.fit(str(path), 80)}")
+    assert capsys.readouterr().out == f"{report}\n"
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["out.html", "pairs.parquet"]
 
 
 def test_options_reach_the_audit(tmp_path: Path, data: dict[str, Any], capsys: Any) -> None:
@@ -192,7 +203,8 @@ def test_flags_are_written_whole_or_not(
 def test_unusable_input_is_one_line_and_exit_code_2(
     tmp_path: Path, path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    nowhere = tmp_path / "no" / "out"
+    nowhere, link = tmp_path / "no" / "out", tmp_path / "link.parquet"
+    link.symlink_to(path)
     for args, words in (
         ([path], ("--beta",)),
         ([path, "--beta", 0], ("beta = 0.0",)),
@@ -202,7 +214,14 @@ def test_unusable_input_is_one_line_and_exit_code_2(
         ([path, "--beta", 1, "--columns", "prompt=a", "prompt=b"], ("named before",)),
         ([path, "--beta", 1, "--columns", "prompt=a"], ("pairs.parquet: no column 'a'",)),
         ([tmp_path / "none.csv", "--beta", 1], ("none.csv: no such file",)),
-        ([path, "--beta", 1, "--json", path], ("replace its own input",)),
+        ([path, "--beta", 1, "--json", path], ("--json", "replace its own input")),
+        ([path, "--beta", 1, "--html", path], ("--html", "replace its own input")),
+        ([path, "--beta", 1, "--html", link], ("--html", "replace its own input")),
+        ([link, "--beta", 1, "--html", path], ("--html", "replace its own input")),
+        ([path, "--beta", 1, "--json", "x", "--html", "./x"], ("--json and --html", "two files")),
+        ([path, "--beta", 1, "--flags", "x", "--html", "x"], ("--html and --flags", "two files")),
+        ([path, "--beta", 1, "--html", nowhere], ("no such directory",)),
+        ([path, "--beta", 1, "--html", tmp_path], ("is a directory",)),
         ([path, "--beta", 1, "--flags", path], ("replace its own input",)),
         ([path, "--beta", 1, "--json", "x", "--flags", "./x"], ("name two files",)),
         ([path, "--beta", 1, "--flags", nowhere], ("no such directory",)),
@@ -210,6 +229,7 @@ def test_unusable_input_is_one_line_and_exit_code_2(
         ([path, "--beta", 1, "--flags", "/dev/null"], ("is no file",)),
     ):
         refused(capsys, args, *words)
+    link.unlink()
     assert list(tmp_path.iterdir()) == [path]
     content = path.read_bytes()
     path.write_bytes(content[:-100])

@@ -12,7 +12,7 @@ from llm import naive
 from llm.test_faults import PLANTED, healthy
 
 import prefeq as pq
-from prefeq.llm.verdict import verdict
+from prefeq.llm.verdict import percent, verdict
 
 RATES = (
     *("violation_rate", "ref_below_zero", "relative_accuracy", "absolute_accuracy"),
@@ -80,9 +80,39 @@ def test_the_text_fits_a_terminal(rng: np.random.Generator) -> None:
         assert max(map(len, lines)) <= 100
         words = " ".join(repr(report).split()).replace("NaN and infinities", "")
         assert "nan" not in words.lower()
-        assert "<pre>" in report._repr_html_()
+        assert '<div class="prefeq-audit"' in report._repr_html_()
         assert f"beta = {report['beta']:g}" in repr(report)
         assert f"normalize = {report['normalize']}" in repr(report)
+
+
+def test_row_names_are_long_enough_to_tell_rows_apart(rng: np.random.Generator) -> None:
+    data = healthy(rng) | {"row_id": [f"run/shard-{i:05}.parquet" for i in range(400)]}
+    data["chosen_logps"][[3, 7]] = np.nan
+    report = pq.audit(data, beta=0.1)
+    worst = report["examples"]["violated"][0]["row"]
+    assert len(worst) == 23
+    for name in (worst, "run/shard-00003.parquet", "run/shard-00007.parquet"):
+        assert name in repr(report).replace("\n  ", " ")
+    short = pq.audit(healthy(rng), beta=0.1)
+    first, second = (row["row"] for row in short["examples"]["violated"][:2])
+    assert f"{first}, {second}" in repr(short)
+    ugly = pq.audit(healthy(rng) | {"row_id": ["\x1b[31m\n" + c for c in "ab" * 200]}, beta=0.1)
+    assert all(line.isprintable() for line in repr(ugly).splitlines())
+    assert "?[31m a" in repr(ugly)
+
+
+@pytest.mark.parametrize("betas", [[0.2, 0.4], [0.01, 0.02], [0.1]])
+def test_any_other_beta_can_be_shown_without_a_gap(
+    rng: np.random.Generator, betas: list[float]
+) -> None:
+    """The β asked for has more label probabilities than the others, and may be the smallest."""
+    report = pq.audit(naive.only(healthy(rng)), beta=0.1, betas=betas)
+    lines = repr(report).splitlines()
+    table = lines[lines.index(next(line for line in lines if line.startswith("beta "))) :]
+    for entry, line in zip(report["at_other_beta"], table[1:], strict=False):
+        rates = {e["label_prob"]: e["violation_rate"] for e in entry["violation_by_label_prob"]}
+        for prob in (0.9, 0.99):
+            assert percent(rates[prob]).removesuffix(" %") in line.split()
 
 
 def test_the_verdict_is_two_sentences(rng: np.random.Generator) -> None:

@@ -11,6 +11,9 @@ from prefeq.errors import TableError
 from prefeq.llm.formats import base
 from prefeq.llm.formats.base import Head, Pieces
 
+BUFFER = 2**20
+"""Bytes of a Parquet column that are read at a time."""
+
 
 def need_pyarrow() -> Any:
     """Return pyarrow; raise a `TableError` that says how to install it."""
@@ -37,10 +40,15 @@ def parquet_head(path: Path) -> Head:
 
 
 def parquet_pieces(path: Path, names: Sequence[str]) -> Pieces:
-    """Yield Arrow arrays; page checksums are compared where there are any."""
+    """Yield Arrow arrays; page checksums are compared where there are any.
+
+    Column by column through a small buffer: otherwise pyarrow first reads all row groups whole.
+    """
     from pyarrow import parquet
 
-    with parquet.ParquetFile(path, page_checksum_verification=True) as file:
+    with parquet.ParquetFile(
+        path, pre_buffer=False, buffer_size=BUFFER, page_checksum_verification=True
+    ) as file:
         total, done = max(1, file.metadata.num_rows), 0
         for batch in file.iter_batches(base.ROWS, columns=list(names)):
             done += batch.num_rows
