@@ -24,6 +24,7 @@ __all__ = [
     "TableError",
     "Trajectory",
     "UnsolvedError",
+    "analyse_loss",
     "atlas",
     "audit",
     "capitals_table",
@@ -44,6 +45,7 @@ __all__ = [
 
 _LAZY = {
     "Disagreement": ("prefeq.bundle.recheck", "Disagreement"),
+    "analyse_loss": ("prefeq.loss_cards", "analyse_loss"),
     "atlas": ("prefeq.atlas", None),
     "audit": ("prefeq.llm.audit", "audit"),
     "capitals_table": ("prefeq.capitals", "capitals_table"),

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from prefeq import __version__, cli_atlas, cli_audit, cli_figures
+from prefeq import __version__, cli_atlas, cli_audit, cli_figures, cli_loss
 from prefeq.errors import ProblemError
 
 OK, FAILED, BAD_INPUT, INTERRUPTED, BROKEN_PIPE = 0, 1, 2, 130, 141
@@ -141,6 +141,7 @@ def _parser() -> argparse.ArgumentParser:
     cli_atlas.add(commands, raw)
     cli_audit.add(commands, raw)
     cli_figures.add(commands, raw)
+    cli_loss.add(commands, raw)
 
     for command in (verify, solve, search):
         command.add_argument("--json", metavar="OUT", help="write the full report to OUT")

@@ -1,0 +1,163 @@
+"""A loss on a two-response bandit: a curve in δ for each δ_ref, and the ranges looked at.
+
+There every loss of four log-probs is a function of δ and δ_ref alone: log π(w) = log σ(δ),
+log π(l) = log σ(−δ), likewise the reference. A loss of margins has the same curve for any K.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from prefeq._elementary import sigmoid, softplus
+from prefeq.arrays import FloatArray
+from prefeq.errors import ProblemError
+from prefeq.loss_cards.minima import NOISE
+from prefeq.loss_cards.pair_loss import PairLoss
+from prefeq.loss_cards.pairs import Pairs
+
+_SIZES = {"full": (101, 81, 1.0), "numpy": (61, 41, 0.5), "alone": (21, 17, 0.2)}
+
+
+@dataclass(frozen=True, eq=False)
+class Ranges:
+    """What a card looks at: reference margins, reward gaps, and margins δ around them.
+
+    Attributes
+    ----------
+    beta
+        β of the loss, or 1 if it has none: 1/β is the unit of length.
+    ref_limit
+        The largest |δ_ref|, in nats.
+    gaps
+        Reward gaps Δr > 0 of Bradley–Terry labels.
+    ref_margin
+        δ_ref, ``(R,)``, ascending and symmetric about 0.
+    margin
+        δ, ``(R, N)``: ascending, denser about δ_ref and 0. Row i mirrors row R−1−i, so that a
+        flipped label needs no evaluation of its own.
+    """
+
+    beta: float
+    ref_limit: float
+    gaps: FloatArray
+    ref_margin: FloatArray
+    margin: FloatArray
+
+    @classmethod
+    def of(
+        cls,
+        loss: PairLoss,
+        *,
+        beta: float | None = None,
+        ref_limit: float | None = None,
+        gaps: tuple[float, float] = (0.01, 10.0),
+    ) -> Ranges:
+        """Return the ranges for a loss.
+
+        Parameters
+        ----------
+        beta
+            The unit of length is 1/β; by default that of the loss.
+        ref_limit
+            Reference margins up to ±this, in nats; 10/β by default.
+        gaps
+            The least and the largest reward gap.
+        """
+        beta = 1 / loss.unit if beta is None else beta
+        limit = 10.0 / beta if ref_limit is None else float(ref_limit)
+        low, high = gaps
+        if not 0 < beta < math.inf or not 0 < limit < math.inf:
+            raise ProblemError(f"beta = {beta}, ref_limit = {limit}: must be positive and finite")
+        if not 0 < low < high < math.inf:
+            raise ProblemError(f"gaps = {gaps}: pass 0 < least < largest")
+        near, far, share = _SIZES[_size(loss)]
+        scaled = np.array([0.05, 0.1, 0.2, 0.5, 1, 1.5, 2, 3, 4, 5, 7, 10]) / 10 * limit
+        nats = np.array([0.25, 0.5, 1, 2, 3, 4, 6, 8, 12])
+        sizes = np.unique(np.concatenate([scaled, nats[nats < limit]]))
+        kept = sizes[:: max(1, round(1 / share))] if share < 1 else sizes
+        ref = np.concatenate([-kept[::-1], [0.0], kept])
+        reach = limit + (high + 6) / beta
+        around = _spread(12 / beta, near)
+        whole = _spread(reach, far)
+        rows = [np.concatenate([around + r, whole, [r, 0.0]]) for r in ref]
+        margin = np.sort(np.clip(np.array(rows), -reach, reach), axis=1)
+        return cls(beta, limit, np.geomspace(low, high, 13), ref, margin)
+
+    @property
+    def text(self) -> str:
+        """The ranges in a line."""
+        return (
+            f"delta_ref in ±{self.ref_limit:g} nats, delta to ±{self.margin[0, -1]:.4g}, "
+            f"reward gaps {self.gaps[0]:g} to {self.gaps[-1]:g}, 1/beta = {1 / self.beta:g} nats"
+        )
+
+    def row(self, ref_margin: FloatArray) -> FloatArray:
+        """Return δ to look at for other reference margins, ``(n, N)``: those in U are denser."""
+        reach = self.margin[0, -1]
+        near, far = _spread(12 / self.beta, 61), _spread(reach, 41)
+        rows = [np.concatenate([near + r, far, [r, 0.0], r * _INSIDE]) for r in ref_margin]
+        return np.sort(np.clip(np.array(rows), -reach, reach), axis=1)
+
+
+_INSIDE = np.linspace(0.0, 1.0, 33)[1:-1] ** 2
+
+
+def _size(loss: PairLoss) -> str:
+    if loss.coupled:
+        return "alone"
+    return "numpy" if loss.library == "numpy" and loss.reduction != "pairs" else "full"
+
+
+def _spread(reach: float, count: int) -> FloatArray:
+    """Return points of ±reach, denser towards 0 by a factor of about a hundred."""
+    u = np.linspace(-1, 1, count)
+    return np.asarray(reach * np.sinh(5 * u) / math.sinh(5))
+
+
+@dataclass(frozen=True, eq=False)
+class Curve:
+    """The loss of a two-response bandit as a function of δ, for an ordered pair of mass 1."""
+
+    loss: PairLoss
+
+    @property
+    def noise(self) -> float:
+        """The share of the steepest slope below which slopes may be rounding."""
+        return max(1e-9 if self.loss.library == "numpy" else NOISE, 50 * self.loss.eps)
+
+    def value(self, margin: Any, ref_margin: Any) -> FloatArray:
+        """Return f(δ; δ_ref), broadcast."""
+        delta, ref = np.broadcast_arrays(np.asarray(margin, float), np.asarray(ref_margin, float))
+        return self.loss.value(Pairs.two_responses(delta, ref)).reshape(delta.shape)
+
+    def slope(self, margin: Any, ref_margin: Any) -> FloatArray:
+        """Return df/dδ = L_w·π(l) − L_l·π(w), L_w and L_l the derivatives by the log-probs.
+
+        By autograd where there is one, else by central differences in δ of step 1e-3/β with one
+        step of Richardson's extrapolation: an error of order h⁴ at smooth points, and h at kinks.
+        """
+        delta, ref = np.broadcast_arrays(np.asarray(margin, float), np.asarray(ref_margin, float))
+        if self.loss.library == "numpy":
+            return self._difference(delta, ref)
+        chosen, rejected = self.loss.gradient(Pairs.two_responses(delta, ref))
+        flat = delta.ravel()
+        with np.errstate(all="ignore"):
+            slope = chosen * sigmoid(np, -flat) - rejected * sigmoid(np, flat)
+        return np.asarray(slope).reshape(delta.shape)
+
+    def _difference(self, delta: FloatArray, ref: FloatArray) -> FloatArray:
+        h = self.loss.step
+        steps = np.array([h, -h, h / 2, -h / 2]).reshape(4, *(1,) * delta.ndim)
+        up, down, up2, down2 = self.value(delta + steps, ref[None])
+        with np.errstate(all="ignore"):
+            return np.asarray((4 * (up2 - down2) / h - (up - down) / (2 * h)) / 3)
+
+
+def label_weights(gap: Any) -> tuple[FloatArray, FloatArray]:
+    """Return q = σ(Δr) and 1 − q of Bradley–Terry labels."""
+    gap = np.asarray(gap, dtype=np.float64)
+    return np.exp(-softplus(np, -gap)), np.exp(-softplus(np, gap))

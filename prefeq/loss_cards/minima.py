@@ -1,0 +1,144 @@
+"""All local minima of curves in a range, from the signs of their slopes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from prefeq.arrays import FloatArray, IntArray
+
+Slope: TypeAlias = Callable[[FloatArray], FloatArray]
+
+NOISE = 1e-12
+"""A run of one sign whose slopes are all below this share of the largest is rounding."""
+
+
+@dataclass(frozen=True)
+class Landscape:
+    """Where one curve is least, looked at on a grid of margins.
+
+    Attributes
+    ----------
+    minima
+        (low, high) of each local minimum, in order; low < high where the curve is flat there.
+    left, right
+        What it does at the ends of the range: ``falls`` (outwards), ``rises`` or ``flat``.
+    undecided
+        Whether the code returned a NaN or an infinity somewhere.
+    """
+
+    minima: tuple[tuple[float, float], ...]
+    left: str
+    right: str
+    undecided: bool = False
+
+
+def signs(slope: FloatArray, noise: float = NOISE) -> IntArray:
+    """Return −1, 0 or 1 for each slope, ``(..., N)``; runs of rounding take their left neighbour's.
+
+    0 means a slope of exactly 0: a flat.
+    """
+    with np.errstate(invalid="ignore"):
+        sign = np.sign(slope).astype(np.int64)
+        size = np.where(np.isfinite(slope), np.abs(slope), 0.0)
+    # An exponential at one end of the range must not make rounding of all the rest.
+    middle = np.median(np.where(size > 0, size, size.max(axis=-1, keepdims=True)), axis=-1)
+    largest = np.minimum(size.max(axis=-1, keepdims=True), 1e6 * middle[..., None])
+    faint = (np.abs(slope) < noise * largest) & (slope != 0)
+    sign = np.where(np.isfinite(slope), sign, 0)
+    for index in np.ndindex(sign.shape[:-1]):
+        if faint[index].any():
+            sign[index] = _without_noise(sign[index], faint[index])
+    return np.asarray(sign)
+
+
+def _without_noise(sign: IntArray, faint: Any) -> IntArray:
+    """Give runs that are faint throughout the sign of what is before them, or else after."""
+    out = sign.copy()
+    starts = np.flatnonzero(np.diff(sign, prepend=sign[0] + 2))
+    runs = list(zip(starts, [*starts[1:], len(sign)], strict=True))
+    loud = [i for i, (a, b) in enumerate(runs) if not faint[a:b].all()]
+    if not loud:
+        return out
+    for i, (a, b) in enumerate(runs):
+        if i not in loud:
+            before = [j for j in loud if j < i]
+            out[a:b] = sign[runs[before[-1] if before else loud[0]][0]]
+    return out
+
+
+def landscape(
+    grid: FloatArray, slope: FloatArray, function: Slope | None = None, noise: float = NOISE
+) -> Landscape:
+    """Return the local minima of one curve.
+
+    Parameters
+    ----------
+    grid, slope
+        Margins, ascending, and the slopes there, ``(N,)``.
+    function
+        The slope as a function: minima are then bisected to the precision of floats. Otherwise
+        each is given as the middle of its bracket.
+    noise
+        Runs of slopes that are all below this share of the largest are rounding.
+    """
+    keep = np.concatenate([[True], np.diff(grid) > 0])
+    grid, slope = grid[keep], slope[keep]
+    sign = signs(slope, noise)
+    found: list[tuple[float, float]] = []
+    i = 0
+    while i < len(sign):
+        if sign[i] == 0:
+            j = i
+            while j + 1 < len(sign) and sign[j + 1] == 0:
+                j += 1
+            before = sign[i - 1] if i else -1
+            after = sign[j + 1] if j + 1 < len(sign) else 1
+            if before <= 0 <= after and not (i == j and before == after):
+                low = _edge(grid, i, function, left=True) if i else -np.inf
+                high = _edge(grid, j, function, left=False) if j + 1 < len(sign) else np.inf
+                found.append((float(grid[i]), float(grid[i])) if i == j else (low, high))
+            i = j + 1
+            continue
+        if sign[i] < 0 and i + 1 < len(sign) and sign[i + 1] > 0:
+            point = _crossing(float(grid[i]), float(grid[i + 1]), function)
+            found.append((point, point))
+        i += 1
+    ends = {-1: "falls", 0: "flat", 1: "rises"}
+    return Landscape(
+        tuple(found), ends[-int(sign[0])], ends[int(sign[-1])], bool((~np.isfinite(slope)).any())
+    )
+
+
+def _crossing(low: float, high: float, function: Slope | None) -> float:
+    """Bisect the change of sign of a slope, negative at `low` and positive at `high`."""
+    if function is None:
+        return (low + high) / 2
+    for _ in range(13):
+        inner = np.linspace(low, high, 17)[1:-1]
+        above = function(inner) > 0
+        first = int(np.argmax(above)) if above.any() else len(inner)
+        low, high = (
+            float(inner[first - 1]) if first else low,
+            float(inner[first]) if first < len(inner) else high,
+        )
+    return (low + high) / 2
+
+
+def _edge(grid: FloatArray, index: int, function: Slope | None, *, left: bool) -> float:
+    """Return the left or the right end of a flat whose outermost grid point is `index`."""
+    if function is None:
+        return float(grid[index])
+    inside, outside = float(grid[index]), float(grid[index - 1 if left else index + 1])
+    for _ in range(13):
+        inner = np.linspace(outside, inside, 17)[1:-1]
+        flat = function(inner) == 0
+        first = int(np.argmax(flat)) if flat.any() else len(inner)
+        outside, inside = (
+            float(inner[first - 1]) if first else outside,
+            float(inner[first]) if first < len(inner) else inside,
+        )
+    return inside

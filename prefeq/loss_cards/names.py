@@ -1,0 +1,138 @@
+"""Losses by name: ours, TRL's, and a function of a module or of a file."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import inspect
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from prefeq import losses
+from prefeq.errors import ProblemError
+from prefeq.loss_cards.callables import Library, adapt, own_loss
+from prefeq.loss_cards.pair_loss import PairLoss, checked_beta
+from prefeq.loss_cards.settle import settled
+from prefeq.losses import LOSSES, Loss
+
+CONSTRUCTORS: Mapping[str, Callable[..., Loss]] = {
+    name: function
+    for name, function in vars(losses).items()
+    if name in losses.__all__ and inspect.isfunction(function) and name in LOSSES
+}
+"""Those of our losses that take more parameters than β."""
+
+
+def load(text: str, *, library: Library = "auto", **parameters: Any) -> PairLoss:
+    """Return the loss that a text names.
+
+    Parameters
+    ----------
+    text
+        One of ours (``dpo``, or ``prefeq:dpo``), a loss type of TRL's `DPOTrainer` (``sppo_hard``,
+        or ``trl:sigmoid``), ``MODULE:FUNCTION``, or ``FILE.py:FUNCTION``. What both of us have
+        under one name is ours, unless it says ``trl:``.
+    library
+        For functions: see `adapt`.
+    parameters
+        Keyword arguments of the loss.
+
+    Raises
+    ------
+    ProblemError
+        If there is none, saying which there are.
+
+    Examples
+    --------
+    >>> load("cdpo", eps=0.2, beta=0.5).name
+    'cdpo'
+    """
+    where, colon, what = text.rpartition(":")
+    if where == "prefeq" or (not colon and what in LOSSES):
+        return _own(what, **parameters)
+    if where == "trl" or not colon:
+        return _of_trl(what, listed=not colon, **parameters)
+    function = _from_file(Path(where), what) if where.endswith(".py") else _imported(where, what)
+    return adapt(function, library=library, **parameters)
+
+
+def _own(name: str, **parameters: Any) -> PairLoss:
+    if name not in LOSSES:
+        raise ProblemError(f"prefeq has no loss {name!r}: choose from {', '.join(sorted(LOSSES))}")
+    if name not in CONSTRUCTORS:
+        return own_loss(LOSSES[name], **parameters)
+    beta = {"beta": parameters.pop("beta")} if "beta" in parameters else {}
+    known = inspect.signature(CONSTRUCTORS[name]).parameters
+    for given in parameters:
+        if given not in known:
+            raise ProblemError(f"{name} takes beta, {', '.join(known)}, not {given!r}")
+    return own_loss(CONSTRUCTORS[name](**parameters), **beta)
+
+
+def _of_trl(name: str, listed: bool, **parameters: Any) -> PairLoss:
+    from prefeq.loss_cards.trl_engine import DEFAULTS, TrlEngine, trl_types
+
+    if importlib.util.find_spec("trl") is None and listed:
+        raise ProblemError(
+            f"no loss {name!r}: ours are {', '.join(sorted(LOSSES))}; those of TRL need the trl "
+            "extra; for a function of yours write MODULE:FUNCTION or FILE.py:FUNCTION"
+        )
+    if name not in trl_types():
+        ours = f"; ours are {', '.join(sorted(LOSSES))}" if listed else ""
+        raise ProblemError(
+            f"TRL has no loss type {name!r}: choose from {', '.join(trl_types())}{ours}; for a "
+            "function of yours write MODULE:FUNCTION or FILE.py:FUNCTION"
+        )
+    beta = checked_beta(parameters.get("beta", DEFAULTS["beta"]))
+    given = {**parameters, "beta": beta}
+    return settled(PairLoss(f"trl:{name}", TrlEngine(name), given, beta))
+
+
+def _imported(module: str, name: str) -> Any:
+    here = str(Path.cwd())
+    added = here not in sys.path
+    if added:
+        sys.path.insert(0, here)  # `python -m` finds modules beside the user; so does this
+    try:
+        loaded = importlib.import_module(module)
+    except ImportError as error:
+        raise ProblemError(
+            f"module {module!r} cannot be imported ({error}); name a module on the path, or a "
+            "file: FILE.py:FUNCTION"
+        ) from error
+    except Exception as error:  # other people's modules raise what they like
+        raise ProblemError(f"module {module!r} fails: {type(error).__name__}: {error}") from error
+    finally:
+        if added:
+            sys.path.remove(here)
+    return _attribute(loaded, name, module)
+
+
+def _from_file(path: Path, name: str) -> Any:
+    if not path.is_file():
+        raise ProblemError(f"{path}: no such file")
+    key = f"prefeq_loss_{path.stem}"
+    spec = importlib.util.spec_from_file_location(key, path)
+    if spec is None or spec.loader is None:
+        raise ProblemError(f"{path}: cannot be loaded as a module")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[key] = module  # dataclasses look their module up
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:  # other people's files raise what they like
+        raise ProblemError(f"{path} fails: {type(error).__name__}: {error}") from error
+    finally:
+        del sys.modules[key]
+    return _attribute(module, name, str(path))
+
+
+def _attribute(module: Any, name: str, where: str) -> Any:
+    found = module
+    for part in name.split("."):
+        found = getattr(found, part, None)
+    if found is None:
+        here = sorted(n for n, v in vars(module).items() if callable(v) and n[0] != "_")
+        raise ProblemError(f"{where} has no {name!r}; it has {', '.join(here) or 'no functions'}")
+    return found
