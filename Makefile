@@ -14,7 +14,7 @@ export PIP_EXTRA_INDEX_URL
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help verify test lint format campaign readme figures docs browser bench clean
+.PHONY: help verify test lint format campaign readme figures notebooks docs browser bench clean
 
 help: ## Show this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/'
@@ -31,7 +31,7 @@ $(VENV)/.core: $(SPEC) | $(BIN)/python
 	@touch $@
 
 $(VENV)/.test: $(VENV)/.core
-	$(INSTALL) --no-build-isolation --editable '.[bench,dask,docs,test,torch,trl]'
+	$(INSTALL) --no-build-isolation --editable '.[bench,dask,docs,notebooks,test,torch,trl]'
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.core
@@ -70,6 +70,9 @@ readme: $(VENV)/.test ## Write the README's verdicts, the pages of claims and bu
 
 figures: $(VENV)/.core ## Draw the figures again (PNG, SVG and captions in figures/)
 	$(BIN)/prefeq figures
+
+notebooks: $(VENV)/.test ## Execute the notebooks and store their outputs
+	$(BIN)/python notebooks/build.py
 
 docs: $(VENV)/.test ## Build the documentation into build/site
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build

@@ -40,6 +40,7 @@ __all__ = [
     "solve_dpo",
     "solve_penalty",
     "solve_rlhf",
+    "testing",
     "verify",
 ]
 
@@ -57,6 +58,7 @@ _LAZY = {
     "margins": ("prefeq.margins", None),
     "recheck": ("prefeq.bundle.recheck", "recheck"),
     "search": ("prefeq.counterexamples", "search"),
+    "testing": ("prefeq.testing", None),
     "verify": ("prefeq.claims", "verify"),
 }
 
