@@ -60,12 +60,14 @@ campaign: $(VENV)/.test ## Run the full-size campaigns (an hour or more), and st
 	$(BIN)/python -m benchmarks.search_campaign
 	$(BIN)/python -m benchmarks.hard_inputs
 	$(BIN)/python -m benchmarks.audit_figures
+	$(BIN)/python -m benchmarks.zoo_cards
 	$(BIN)/python -m benchmarks.performance
 
 readme: $(VENV)/.test ## Write the README's verdicts, the pages of claims and bugs, the fixed texts and tables
 	$(BIN)/python -m prefeq.claims.markdown README.md docs/claims.md
 	$(BIN)/python -m prefeq.bundle.snapshot
 	$(BIN)/python -m prefeq.llm.oracle_table
+	$(BIN)/python -m prefeq.loss_cards.zoo docs/zoo.md
 	$(BIN)/python tests/claims/planted_bugs.py docs/planted-bugs.md
 
 figures: $(VENV)/.core ## Draw the figures again (PNG, SVG and captions in figures/)

@@ -13,6 +13,7 @@ HELP = """examples:
   prefeq loss trl:exo_pair --kw label_smoothing=0.1  TRL's own code
   prefeq loss mine.py:my_loss --kw beta=0.1          a function of yours
   prefeq loss mine:my_loss --against dpo --json card.json --html card.html
+  prefeq loss ipo --ref-limit 4 --gap 0.5 5          the references and rewards that you have
 
 LOSS     a name of prefeq.losses; trl:TYPE, a loss type of TRL's DPOTrainer (or TYPE, if it is none
          of ours); MODULE:FUNCTION or FILE.py:FUNCTION: a function of chosen_logps, rejected_logps,
@@ -50,6 +51,20 @@ def add(commands: Any, formatter: Any) -> None:
         help="a second implementation to compare with; may be repeated",
     )
     option("--library", choices=("auto", "numpy", "torch"), default="auto", help="how to call it")
+    option(
+        "--ref-limit",
+        metavar="NATS",
+        type=float,
+        help="look at reference margins up to ±NATS; 10/beta by default",
+    )
+    option(
+        "--gap",
+        metavar=("LOW", "HIGH"),
+        nargs=2,
+        type=float,
+        default=(0.01, 10.0),
+        help="look at reward gaps from LOW to HIGH; 0.01 to 10 by default",
+    )
     option("--json", metavar="OUT", help="write the card as strict JSON to OUT")
     option("--html", metavar="OUT", help="write the card as a page with a picture to OUT")
     parser.set_defaults(run=run)
@@ -70,8 +85,14 @@ def run(args: argparse.Namespace) -> int:
         check_writable(args.html)
         if args.json and os.path.realpath(args.json) == os.path.realpath(args.html):
             raise ProblemError(f"--json and --html both name {args.json}; name two files")
+    low, high = args.gap
     card = analyse_loss(
-        args.loss, against=args.against, library=args.library, **parameters(args.kw)
+        args.loss,
+        against=args.against,
+        library=args.library,
+        ref_limit=args.ref_limit,
+        gaps=(low, high),
+        **parameters(args.kw),
     )
     if args.json:
         write_json(args.json, card.to_dict())
@@ -79,6 +100,16 @@ def run(args: argparse.Namespace) -> int:
         write_text(args.html, card.to_html())
     print(card)
     return 0
+
+
+_OPTIONS = {
+    "loss": "name it first",
+    "against": "that is --against LOSS",
+    "library": "that is --library",
+    "ref_limit": "that is --ref-limit NATS",
+    "gaps": "that is --gap LOW HIGH",
+}
+"""Parameters of `analyse_loss` itself."""
 
 
 def parameters(texts: list[str]) -> dict[str, Any]:
@@ -92,6 +123,8 @@ def parameters(texts: list[str]) -> dict[str, Any]:
         name, equals, value = text.partition("=")
         if not equals or not name.isidentifier():
             raise ProblemError(f"--kw {text}: write NAME=VALUE, such as beta=0.1")
+        if name in _OPTIONS:
+            raise ProblemError(f"--kw {text}: the loss gets no {name}; {_OPTIONS[name]}")
         if name in found:
             raise ProblemError(f"--kw {text}: {name} was given before, as {found[name]}")
         found[name] = _value(value)

@@ -23,7 +23,7 @@ from prefeq import cli
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
-MODULES = ("", ".margins", ".losses", ".atlas", ".llm", ".figures")
+MODULES = ("", ".margins", ".losses", ".loss_cards", ".atlas", ".llm", ".figures", ".testing")
 
 needs_mkdocs = pytest.mark.skipif(
     importlib.util.find_spec("mkdocs") is None, reason="needs the docs extra"

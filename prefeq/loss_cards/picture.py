@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from prefeq.loss_cards.card import LossCard
 
 WIDTH, HEIGHT, GAP = 330, 230, 20
-LEFT, RIGHT, TOP, BOTTOM = 46, 10, 26, 36
+LEFT, RIGHT, TOP, BOTTOM = 60, 10, 26, 36
 INK, SOFT, SHADE = "#0072B2", "#767676", "#F7E3B8"
 
 

@@ -97,10 +97,15 @@ def _minima(row: Mapping[str, Any]) -> str:
 def ends_at(row: Mapping[str, Any]) -> str:
     """Say where the curve of one reference margin is least."""
     parts = [
-        number(low) if low == high else f"all of {number(low)} to {number(high)}"
+        _near(low) if low == high else f"all of {_near(low)} to {_near(high)}"
         for low, high in row["minima"]
     ]
     return ", ".join([*parts, *row["infinite"]]) or "none"
+
+
+def _near(margin: float) -> str:
+    """Return a margin that was bisected: 1e-15 nats are none."""
+    return number(margin if abs(margin) > 1e-9 else 0.0)
 
 
 def _target(card: LossCard) -> str:

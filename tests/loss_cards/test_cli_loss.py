@@ -43,6 +43,14 @@ def test_a_card_in_the_terminal_in_json_and_on_a_page(
         (["dpo", "--json", "no/such/place.json"], "cannot be written"),
         (["dpo", "--html", "no/such/place.html"], "cannot be written"),
         (["dpo", "--html", "x", "--json", "x"], "name two files"),
+        (["dpo", "--ref-limit", "0"], "must be positive"),
+        (["dpo", "--ref-limit", "inf"], "finite"),
+        (["dpo", "--ref-limit", "far"], "invalid float"),
+        (["dpo", "--gap", "5", "0.5"], "0 < least < largest"),
+        (["dpo", "--gap", "0", "1"], "0 < least < largest"),
+        (["dpo", "--gap", "1"], "expected 2 arguments"),
+        (["dpo", "--kw", "ref_limit=3"], "that is --ref-limit"),
+        (["dpo", "--kw", "against=ipo"], "that is --against"),
         ([], "required"),
     ],
 )
@@ -56,3 +64,31 @@ def test_bad_input_is_one_line(
     assert error.count("\n") == 1
     assert said in error
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_ranges_that_are_looked_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """IPO traps below −5 nats, and misleads under mixed labels where δ_ref < 0 and Δr is small."""
+    monkeypatch.chdir(tmp_path)
+    seen = {}
+    for name, words in (
+        ("default", []),
+        ("mild", ["--ref-limit", "4"]),
+        ("narrow", ["--ref-limit", "4", "--gap", "2", "8"]),
+        ("wrong", ["--ref-limit", "40", "--gap", "2", "8"]),
+    ):
+        assert main(["loss", "ipo", *words, "--json", "card.json"]) == 0
+        seen[name] = json.loads((tmp_path / "card.json").read_text())
+    ranges = {name: card["ranges"] for name, card in seen.items()}
+    assert ranges["default"]["ref_margin"] == [-100.0, 100.0]
+    assert ranges["narrow"]["ref_margin"] == [-4.0, 4.0]
+    assert ranges["mild"]["reward_gap"] == pytest.approx([0.01, 10.0])
+    assert ranges["narrow"]["reward_gap"] == pytest.approx([2.0, 8.0])
+    verdicts = {name: (card["trap"], card["aligned"]) for name, card in seen.items()}
+    # IPO's minimum is at δ_ref + (2q − 1)/(2β), which is > 0 for Δr ≥ 2 iff δ_ref > −3.81
+    assert verdicts["default"] == verdicts["wrong"] == (True, False)
+    assert verdicts["mild"] == (False, False)
+    capsys.readouterr()
+    assert main(["loss", "ipo", "--ref-limit", "3.5", "--gap", "2", "8"]) == 0
+    assert "aligned yes" in capsys.readouterr().out
