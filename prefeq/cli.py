@@ -6,7 +6,8 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
+from difflib import get_close_matches
+from typing import Any, NoReturn
 
 from prefeq import __version__, cli_atlas, cli_audit, cli_figures, cli_loss
 from prefeq.errors import ProblemError
@@ -63,7 +64,19 @@ class _Parser(argparse.ArgumentParser):
     """An argument parser whose errors are one line."""
 
     def error(self, message: str) -> NoReturn:
+        if message.endswith("required: FILES"):
+            message += " (options that take several words, such as --columns, come after them)"
         raise ProblemError(f"{message}; see {self.prog} --help")
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Refuse what is not known here, where the command and its options are known."""
+        found, rest = super().parse_known_args(args, namespace)
+        if rest:
+            known = [name for name in self._option_string_actions if name.startswith("--")]
+            near = get_close_matches(rest[0].partition("=")[0], known, 1)
+            hint = f" (did you mean {near[0]}?)" if near else ""
+            self.error(f"unrecognized arguments: {' '.join(rest)}{hint}")
+        return found, rest
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -249,6 +262,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         # The reader has gone (say, `| head`): nothing is wrong, and nothing more can be written.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return BROKEN_PIPE
+    except OSError as error:
+        if error.filename is not None:  # of a file: files have their own errors
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        print("prefeq: error: the output cannot be written:", error.strerror, file=sys.stderr)
+        return BAD_INPUT
 
 
 if __name__ == "__main__":

@@ -30,10 +30,13 @@ FILES    Parquet, CSV, JSON Lines, Arrow or Feather, safetensors or npz, one row
 columns  ref_chosen_logps, ref_rejected_logps (or reference_...): log-probs in nats, summed over
          tokens. Optional: chosen_logps, rejected_logps of the policy; chosen_reward and
          rejected_reward, or label_prob; chosen_tokens, rejected_tokens; prompt; row_id.
+         Columns of numbers that look like these under other names (score_chosen) are named, not
+         used, until --columns says what they are.
 OUT      strict JSON: every figure with its interval, and examples by row_id or FILE:ROW, rows
          counted from 0; null where a column is missing.
 PAGE     HTML: one file with tables, figures and definitions; opens from disk, asks no network.
 FLAGS    Parquet: a row for every pair that holds numbers, its margins and what is true of it.
+         Written in one go by one process: not with --resume, --scheduler or torchrun.
 FOLDER   a small file of strict JSON for every finished shard. The same command again takes these
          from there and reads the others; what has changed or is damaged is read again, and named.
 ADDRESS  of a dask scheduler: its workers, with the same prefeq and the same paths, read the shards,
@@ -52,6 +55,7 @@ def add(commands: Any, formatter: Any) -> None:
         description="Audit log-probs of preference pairs: violations, losses, sick numbers.",
         epilog=HELP,
         formatter_class=formatter,
+        usage="%(prog)s FILES [FILES ...] --beta BETA [OPTIONS]",
     )
     option = parser.add_argument
     option("files", nargs="+", metavar="FILES", help="files, folders or patterns")
@@ -82,7 +86,7 @@ def add(commands: Any, formatter: Any) -> None:
     option("--level", type=float, default=0.95, help="of the intervals (default: %(default)s)")
     option("--json", metavar="OUT", help="write the full report to OUT")
     option("--html", metavar="PAGE", help="write the report as a page with figures to PAGE")
-    option("--flags", metavar="FLAGS", help="write what holds of each pair to FLAGS, as Parquet")
+    option("--flags", metavar="FLAGS", help="write what holds of each pair to FLAGS, a .parquet")
     option("--resume", metavar="FOLDER", help="store finished shards in FOLDER, go on from them")
     option("--scheduler", metavar="ADDRESS", help="let the workers of a dask scheduler read")
     parser.set_defaults(run=run)
@@ -109,7 +113,11 @@ def _run(args: argparse.Namespace, ranks: Ranks) -> int:
     from prefeq.strict_json import write_json
     from prefeq.text import fit
 
-    shards = open_shards(args.files, mapping(args.columns))
+    def note(words: str) -> None:
+        if ranks.first:
+            print("prefeq: note:", words, file=sys.stderr)
+
+    shards = open_shards(args.files, mapping(args.columns), note)
     outputs = {"--json": args.json, "--html": args.html, "--flags": args.flags}
     check_outputs({name: out for name, out in outputs.items() if out}, [s.path for s in shards])
     plan = Plan(args.beta, args.normalize, args.step0, shards[0].layout, args.betas, args.level)
@@ -122,7 +130,7 @@ def _run(args: argparse.Namespace, ranks: Ranks) -> int:
             scheduler=args.scheduler,
             ranks=ranks,
             track=track if ranks.first else None,
-            note=lambda text: print("prefeq: note:", text, file=sys.stderr),
+            note=lambda words: print("prefeq: note:", words, file=sys.stderr),
         )
     if not ranks.first:
         return 0
@@ -146,6 +154,8 @@ def check_outputs(outputs: dict[str, str], inputs: Iterable[str | os.PathLike[st
     taken = {os.path.realpath(path) for path in inputs}
     by_place: dict[str, str] = {}
     for option, path in outputs.items():
+        if path == "-":
+            raise ProblemError(f"{option} -: is written to a file, so that it is whole; name one")
         place = os.path.realpath(path)
         if place in taken:
             raise ProblemError(f"{option} {path} would replace its own input; name another file")
@@ -167,7 +177,10 @@ def mapping(texts: list[str]) -> dict[str, str]:
     for text in texts:
         ours, equals, theirs = text.partition("=")
         if not equals or not ours or not theirs:
-            raise ProblemError(f"--columns {text}: write NAME=COLUMN, and FILES before the options")
+            what = "is a file" if os.path.exists(text) else "names no column"
+            raise ProblemError(
+                f"--columns {text}: {what}; write FILES --columns NAME=COLUMN ..., the FILES first"
+            )
         if ours in columns:
             raise ProblemError(f"--columns {text}: {ours} was named before, as {columns[ours]}")
         columns[ours] = theirs

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from prefeq.errors import ProblemError
 
-__all__ = ["Interval", "effective_total", "wilson", "wilson_clustered"]
+__all__ = ["Interval", "effective_total", "of_unequal_sizes", "wilson", "wilson_clustered"]
 
 
 class Interval(NamedTuple):
@@ -61,7 +61,7 @@ def wilson(count: float, total: float, level: float = 0.95) -> Interval:
 def wilson_clustered(counts: Sequence[int], totals: Sequence[int], level: float = 0.95) -> Interval:
     """Return Wilson's interval of a share when what was sampled are clusters, such as prompts.
 
-    Wilson's formula with the total replaced by `effective_total`.
+    Wilson's formula with the total replaced by `effective_total` × `of_unequal_sizes`.
 
     Parameters
     ----------
@@ -83,33 +83,63 @@ def wilson_clustered(counts: Sequence[int], totals: Sequence[int], level: float 
     True
     """
     effective = effective_total(counts, totals)
+    effective *= of_unequal_sizes(sum(n > 0 for n in totals), _worth(totals), level)
     return wilson(sum(counts) / sum(totals) * effective, effective, level)
 
 
 def effective_total(counts: Sequence[int], totals: Sequence[int]) -> float:
     """Return how many independent members clusters are worth: p(1 − p)/v, at most the total.
 
-    v = Σ(xᵢ − p nᵢ)²·k/((k − 1)N²) is the variance of p = Σxᵢ/N over k clusters (linearised, as for
-    any ratio). With p = 0 or 1 nothing is seen to vary: then every cluster counts once.
+    v = (k − 1)/k Σ((xᵢ − p nᵢ)/(N − nᵢ))² is the variance of p = Σxᵢ/N over k clusters: how far
+    leaving one out moves it (the jackknife; Efron and Stein, Ann. Stat. 9, 1981), so that one large
+    cluster is not taken for many members. With p = 0 or 1 nothing is seen to vary: then clusters of
+    one size count once each, and any others N²/Σnᵢ² in all (Kish, Survey Sampling, 1965).
 
     Examples
     --------
     >>> effective_total([5, 0, 5, 0], [5, 5, 5, 5]), effective_total([1, 1, 1, 1], [2, 2, 2, 2])
     (3.0, 8.0)
+    >>> round(effective_total([600, 1, 2], [900, 5, 5]), 2)
+    2.55
     """
-    k, total = len(counts), sum(totals)
-    fits = len(totals) == k and all(0 <= x <= n for x, n in zip(counts, totals, strict=False))
-    if k < 2 or not fits or total <= 0:
+    fits = len(totals) == len(counts)
+    fits = fits and all(0 <= x <= n for x, n in zip(counts, totals, strict=True))
+    k, count, total = sum(n > 0 for n in totals), sum(counts), sum(totals)
+    if k < 2 or not fits:
         raise ProblemError(
-            f"{k} counts and {len(totals)} totals: need two clusters or more, 0 <= count <= total"
+            f"{len(counts)} counts and {len(totals)} totals: need two clusters or more with "
+            "members, 0 <= count <= total"
         )
-    share = sum(counts) / total
-    if share in (0.0, 1.0):
-        return float(k)
-    squares = sum((x - share * n) ** 2 for x, n in zip(counts, totals, strict=True))
+    if count in (0, total):
+        return _worth(totals)
+    off = [(x * total - count * n) / (total - n) for x, n in zip(counts, totals, strict=True)]
+    squares = sum(value * value for value in off)  # N² times those of v
     if squares == 0:
         return float(total)
-    return min(float(total), share * (1 - share) * (k - 1) * total**2 / (k * squares))
+    return min(float(total), count * (total - count) * k / ((k - 1) * squares))
+
+
+def of_unequal_sizes(clusters: int, worth: float, level: float) -> float:
+    """Return by what the effective total shrinks as few of the clusters hold most members.
+
+    Where k clusters are `worth` κ = N²/Σnᵢ² of one size (Kish), their variance is known as that of
+    κ: (t_{k−1}/t_{κ−1})² with Student's quantiles, of one degree of freedom at least. 1 if κ = k.
+
+    Examples
+    --------
+    >>> of_unequal_sizes(20, 20.0, 0.95), round(of_unequal_sizes(20, 5.0, 0.95), 3)
+    (1.0, 0.568)
+    """
+    if worth >= clusters:
+        return 1.0
+    from scipy.special import stdtrit
+
+    even, uneven = stdtrit([clusters - 1, max(1.0, worth - 1)], (1 + level) / 2)
+    return min(1.0, float(even / uneven) ** 2)
+
+
+def _worth(totals: Sequence[int]) -> float:
+    return sum(totals) ** 2 / sum(n * n for n in totals)
 
 
 def _quantile(level: float) -> float:

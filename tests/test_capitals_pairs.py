@@ -113,7 +113,8 @@ def test_formats_agree_and_errors_are_told(script: ModuleType, tmp_path: Path, c
     for name in ("a.csv", "a.parquet"):
         assert script.main(["--out", str(tmp_path / name)]) == 0
         found = pq.audit(tmp_path / name, beta=0.1)
-        assert found.to_dict() == pq.audit(script.pairs(), beta=0.1).to_dict()
+        files = {"count": 1, "names": [str(tmp_path / name)]}
+        assert found.to_dict() == pq.audit(script.pairs(), beta=0.1).to_dict() | {"files": files}
     assert script.main(["--table", str(tmp_path / "none.csv")]) == 2
     assert script.main(["--out", str(tmp_path / "no" / "a.csv")]) == 2
     assert capsys.readouterr().err.count("pairs.py: ") == 2

@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binom, binomtest
+from scipy.stats import t as student
 
 from prefeq.errors import ProblemError
-from prefeq.intervals import effective_total, wilson, wilson_clustered
+from prefeq.intervals import effective_total, of_unequal_sizes, wilson, wilson_clustered
 
 COUNTS = [(0, 1), (1, 1), (0, 720), (6, 720), (51, 720), (719, 720), (720, 720), (3, 7)]
 
@@ -102,3 +103,43 @@ def test_extremes_of_clusters():
 def test_bad_counts_are_refused(call):
     with pytest.raises(ProblemError, match=r"need|level"):
         call()
+
+
+@pytest.mark.parametrize(
+    "sizes", [[900] + [5] * 20, [450] * 2 + [5] * 20, [2**i for i in range(11)], [5] * 40]
+)
+def test_it_covers_the_truth_however_members_are_shared_out(sizes):
+    rng = np.random.default_rng(0)
+    hits = 0
+    for _ in range(400):
+        counts = rng.binomial(sizes, rng.beta(2, 3, len(sizes)))
+        low, high = wilson_clustered(counts.tolist(), sizes)
+        hits += low <= 0.4 <= high
+    assert hits >= 0.92 * 400
+
+
+def test_clusters_of_one_size_are_worth_what_their_linearised_variance_says():
+    rng = np.random.default_rng(0)
+    counts = rng.binomial(5, rng.beta(0.5, 0.5, 30))
+    share, total = counts.sum() / 150, 150
+    squares = np.sum((counts - share * 5) ** 2)
+    want = share * (1 - share) * 29 * total**2 / (30 * squares)
+    assert effective_total(counts.tolist(), [5] * 30) == pytest.approx(want, rel=1e-12)
+    assert of_unequal_sizes(30, 30.0, 0.95) == 1
+    got = wilson_clustered(counts.tolist(), [5] * 30)
+    assert got == pytest.approx(wilson(share * want, want))
+
+
+def test_empty_clusters_are_none():
+    counts, totals = [3, 0, 2], [5, 4, 9]
+    padded = [*counts, 0, 0], [*totals, 0, 0]
+    assert wilson_clustered(*padded) == wilson_clustered(counts, totals)
+    with pytest.raises(ProblemError, match="two clusters or more with members"):
+        wilson_clustered([3, 0], [5, 0])
+
+
+@pytest.mark.parametrize("degrees", [1, 2.5, 19])
+def test_few_clusters_widen_as_students_quantiles_do(degrees):
+    want = (student.ppf(0.95, 29) / student.ppf(0.95, degrees)) ** 2
+    assert of_unequal_sizes(30, degrees + 1, 0.9) == pytest.approx(want, rel=1e-9)
+    assert of_unequal_sizes(30, 1.1, 0.9) == of_unequal_sizes(30, 2.0, 0.9)

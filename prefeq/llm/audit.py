@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from prefeq.errors import ProblemError
-from prefeq.llm.columns import ALIASES, NAMES, Batch, Layout, layout_of
+from prefeq.llm.columns import ALIASES, NAMES, Batch, Layout, layout_of, unused
 from prefeq.llm.file_audit import audit_shards
 from prefeq.llm.plan import Normalize, Plan
 from prefeq.llm.readers import is_paths, open_shards
@@ -74,7 +74,8 @@ def audit(
     -------
     AuditReport
         Shows itself as text; `to_dict()` is strict JSON; `report["violation_rate"]` is a figure.
-        Rows that are no numbers are counted, located and left out.
+        Rows that are no numbers are counted, located and left out; columns of numbers that are not
+        read but look like ours (``score_chosen``) are named.
 
     Raises
     ------
@@ -119,4 +120,5 @@ def audit(
     batch = Batch.of(data, columns)
     if len(batch) == 0:
         raise ProblemError("there are no pairs to audit; pass at least one")
-    return AuditReport.of(audit_batches([batch], plan(layout_of(batch.columns))))
+    state = audit_batches([batch], plan(layout_of(batch.columns)))
+    return AuditReport.of(state, unused=unused(data, columns))

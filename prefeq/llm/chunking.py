@@ -22,6 +22,9 @@ CHUNK = 2**15
 Fixed, not fitted to the machine, as sums are rounded chunk by chunk.
 """
 
+DIFFERENCE = "their difference"
+"""What is bad of a row whose numbers are finite, and whose margins are not."""
+
 
 @dataclass(frozen=True)
 class Chunk:
@@ -34,14 +37,14 @@ class Chunk:
     kept
         Which rows of the batch these are, if some were left out.
     excluded
-        (row of the batch, column) of every row that was left out: its first bad column.
+        (row of the batch, columns) of every row that was left out, and which of it are bad.
     """
 
     xp: Any
     data: Mapping[str, Array]
     rows: slice
     kept: Array | None
-    excluded: list[tuple[int, str]]
+    excluded: list[tuple[int, tuple[str, ...]]]
 
     def __len__(self) -> int:
         return int(self.data[REFERENCE[0]].shape[0])
@@ -148,11 +151,12 @@ def cleaned(batch: Batch, chunk: Chunk) -> Chunk:
     gap = data[REFERENCE[0]] - data[REFERENCE[1]]
     if POLICY[0] in data:
         gap = (data[POLICY[0]] - data[POLICY[1]]) - gap
-    bad["their difference"] = ~xp.isfinite(gap)
-    any_bad = functools.reduce(operator.or_, bad.values())
+    known = functools.reduce(operator.or_, bad.values())
+    bad[DIFFERENCE] = ~xp.isfinite(gap) & ~known  # where it has no other cause
+    any_bad = known | bad[DIFFERENCE]
     (kept,), (lost,) = xp.nonzero(~any_bad), xp.nonzero(any_bad)
     excluded = [
-        (chunk.rows.start + i, next(name for name, wrong in bad.items() if bool(wrong[i])))
+        (chunk.rows.start + i, tuple(name for name, wrong in bad.items() if bool(wrong[i])))
         for i in lost.tolist()
     ]
     data = {name: values[kept] for name, values in data.items()}

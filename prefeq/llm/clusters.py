@@ -18,25 +18,27 @@ import numpy as np
 import numpy.typing as npt
 
 from prefeq.errors import ProblemError
-from prefeq.intervals import Interval, wilson
+from prefeq.intervals import Interval, of_unequal_sizes, wilson
 
 Keys = npt.NDArray[np.uint64]
 
-_INTEGERS = int | np.integer
+_LEAST, _MOST = -(2**63), 2**63
 
 
 def hashed(prompts: Any) -> Keys:
     """Return 64 bits for each prompt: integers as they are, anything else by BLAKE2 of its text.
 
-    Two of n texts collide with probability n²/2⁶⁵: one in four million for three million.
+    The text of an integer is that integer, so it does not matter how readers take a column of
+    numbers, nor what else is in it. Two of n texts collide with probability n²/2⁶⁵: one in four
+    million for three million.
 
-    >>> hashed(["a", "b", "a"])[0] == hashed(["a", "b", "a"])[2] != hashed(["b"])[0]
-    np.True_
+    >>> hashed([5, "5", "x"])[:2].tolist(), hashed(["a"])[0] != hashed(["b"])[0]
+    ([5, 5], np.True_)
     """
     prompts = prompts.cpu() if hasattr(prompts, "cpu") else prompts
-    if not isinstance(prompts, list | tuple) or all(isinstance(p, _INTEGERS) for p in prompts):
+    if not isinstance(prompts, list | tuple) or _integers(prompts):
         prompts = np.asarray(prompts)  # of lists of text it would be too wide, of messages ragged
-        if prompts.ndim == 1 and prompts.dtype.kind in "iu":
+        if prompts.ndim == 1 and prompts.dtype.kind in "iu" and prompts.dtype != np.uint64:
             keys: Keys = prompts.astype(np.int64, copy=False).view(np.uint64)
             return keys
         prompts = prompts.tolist()
@@ -45,10 +47,25 @@ def hashed(prompts: Any) -> Keys:
     for i, prompt in enumerate(prompts):
         text = text_of(prompt)
         if text not in known:
-            digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()
-            known[text] = int.from_bytes(digest, "little")
+            known[text] = _key(text)
         found[i] = known[text]
     return found
+
+
+def _integers(prompts: Sequence[Any]) -> bool:
+    """Tell whether all are integers that an array of them would hold as they are."""
+    kinds = set(map(type, prompts))
+    whole = all(issubclass(kind, int | np.integer) and kind is not bool for kind in kinds)
+    return whole and (not kinds or _LEAST <= min(prompts) <= max(prompts) < _MOST)
+
+
+def _key(text: str) -> int:
+    if len(text) <= 20 and text.isascii() and text.removeprefix("-").isdigit():
+        number = int(text)
+        if str(number) == text and _LEAST <= number < _MOST:
+            return number % 2**64
+    digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+    return int.from_bytes(digest, "little")
 
 
 def text_of(prompt: Any) -> str:
@@ -123,6 +140,10 @@ class Clusters:
         tables = [(self.keys, self.counts), *self.pending]
         if len(tables) == 1:
             return
+        tables = [table for table in tables if len(table[0])]
+        if not tables:
+            self.pending = []
+            return
         keys = np.concatenate([k for k, _ in tables])
         order = np.argsort(keys, kind="stable")
         keys = keys[order]
@@ -156,8 +177,8 @@ class Clusters:
     def interval(self, share: int, level: float) -> Interval:
         """Return Wilson's interval of a share (a row of the counts), prompts being the sample.
 
-        As `prefeq.intervals.wilson_clustered`, its sums taken in integers. One prompt says nothing
-        of how prompts vary: then it is all of [0, 1].
+        As `prefeq.intervals.wilson_clustered`. One prompt says nothing of how prompts vary: then it
+        is all of [0, 1].
         """
         self.settle()
         k = len(self.keys)
@@ -167,13 +188,17 @@ class Clusters:
             raise ProblemError("no pairs: a share of none has no interval")
         if k < 2:
             return Interval(0.0, 1.0)
+        if total >= 2**31:  # the products would overflow
+            n, x = n.astype(np.float64), x.astype(np.float64)
+        worth = total**2 / (n @ n).item()
         if count in (0, total):
-            effective = float(k)
+            effective = worth
         else:
-            # N² Σ(x − pn)², exactly
-            squares = total**2 * int(x @ x) - 2 * count * total * int(x @ n) + count**2 * int(n @ n)
-            spread = count * (total - count) * (k - 1) * total**2
-            effective = min(float(total), spread / (k * squares)) if squares else float(total)
+            off = (x * total - n * count) / (total - n)
+            squares = float(np.sum(off * off))  # the prompts are sorted: always the same sum
+            spread = count * (total - count) * k / (k - 1)
+            effective = min(float(total), spread / squares) if squares else float(total)
+        effective *= of_unequal_sizes(k, worth, level)
         return wilson(count / total * effective, effective, level)
 
     def to_plain(self) -> dict[str, Any]:
@@ -196,6 +221,8 @@ class Clusters:
 
 def _starts(keys: Keys) -> npt.NDArray[np.intp]:
     """Return where runs of equal keys begin."""
+    if len(keys) == 0:
+        return np.empty(0, np.intp)
     return np.flatnonzero(np.concatenate([[True], keys[1:] != keys[:-1]]))
 
 

@@ -7,18 +7,34 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
+from itertools import islice
+from numbers import Real
 from typing import Any, Literal
 
 import numpy as np
 
 from prefeq.errors import ProblemError
+from prefeq.llm.lookalikes import argument, lookalikes, meant_by, option
+from prefeq.llm.names import NAMES, NUMBERS, POLICY, REFERENCE, REWARDS, TOKENS
 
-POLICY = ("chosen_logps", "rejected_logps")
-REFERENCE = ("ref_chosen_logps", "ref_rejected_logps")
-REWARDS = ("chosen_reward", "rejected_reward")
-TOKENS = ("chosen_tokens", "rejected_tokens")
-NUMBERS = (*POLICY, *REFERENCE, *REWARDS, "label_prob", *TOKENS)
-NAMES = (*NUMBERS, "row_id", "prompt")
+__all__ = [
+    "ALIASES",
+    "NAMES",
+    "NUMBERS",
+    "POLICY",
+    "REFERENCE",
+    "REWARDS",
+    "TOKENS",
+    "Batch",
+    "Gap",
+    "Layout",
+    "find",
+    "is_torch",
+    "layout_of",
+    "names_of",
+    "unused",
+]
 
 ALIASES: Mapping[str, tuple[str, ...]] = {
     "ref_chosen_logps": ("reference_chosen_logps",),
@@ -95,10 +111,12 @@ def find(names: list[str], mapping: Mapping[str, str] | None = None) -> dict[str
     for ours, theirs in mapping.items():
         if ours not in NAMES:
             raise ProblemError(
-                f"columns: {ours!r} is no column of ours; we know {', '.join(NAMES)}"
+                f"columns: {ours!r} is no column of ours{_near(ours, list(NAMES))}; we know "
+                f"{', '.join(NAMES)}"
             )
         if theirs not in names:
-            raise ProblemError(f"no column {theirs!r} for {ours}; there are {_listed(names)}")
+            near = _near(theirs, names)
+            raise ProblemError(f"no column {theirs!r} for {ours}{near}; there are {_listed(names)}")
     found = {}
     for ours in NAMES:
         known = (mapping[ours],) if ours in mapping else (ours, *ALIASES.get(ours, ()))
@@ -116,10 +134,11 @@ def layout_of(found: Mapping[str, Any], names: list[str] | None = None) -> Layou
     for first, second in (REFERENCE, POLICY, REWARDS, TOKENS):
         missing = [name for name in (first, second) if name not in found]
         if len(missing) == 1 or (missing and first in REFERENCE):
-            there = _listed(list(found) if names is None else names)
+            there = list(found) if names is None else names
+            guess = {ours: _guess(ours, there) for ours in missing}
             raise ProblemError(
-                f"no column {missing[0]}; there are {there}: rename it, or pass "
-                f"columns={{{missing[0]!r}: 'its name'}}"
+                f"no column {missing[0]}; there are {_listed(there)}: rename it, or say which it "
+                f"is by {option(guess)} (in Python, {argument(guess)})"
             )
     if "chosen_reward" in found and "label_prob" in found:
         raise ProblemError("both rewards and label_prob give the reward gap; leave one of them out")
@@ -130,6 +149,45 @@ def layout_of(found: Mapping[str, Any], names: list[str] | None = None) -> Layou
         tokens=TOKENS[0] in found,
         prompt="prompt" in found,
     )
+
+
+def unused(data: Any, mapping: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return the columns of numbers that are not read but look like ours: {theirs: ours}.
+
+    >>> columns = {"ref_chosen_logps": [-1.0], "ref_rejected_logps": [-2.0], "note": ["a"]}
+    >>> unused(columns | {"score_chosen": [0.5], "score_rejected": [1]})
+    {'score_chosen': 'chosen_reward', 'score_rejected': 'rejected_reward'}
+    """
+    names = names_of(data)
+    found = find(names, mapping)
+    return lookalikes(names, found, lambda name: _holds_numbers(data[name]))
+
+
+def _holds_numbers(values: Any) -> bool:
+    """Tell whether a column seems to hold a number a row: by its type, or its first values."""
+    if getattr(values, "ndim", 1) != 1:
+        return False
+    if is_torch(values):
+        return not values.is_complex() and "bool" not in str(values.dtype)
+    dtype = getattr(values, "dtype", getattr(values, "type", None))
+    if getattr(dtype, "kind", "O") != "O":
+        return bool(dtype.kind in "fiu")  # type: ignore[union-attr]
+    if hasattr(values, "to_pylist"):  # Arrow's
+        values = values.slice(0, 20).to_pylist()
+    known = [value for value in islice(values, 20) if value is not None]
+    return bool(known) and all(isinstance(v, Real) and not isinstance(v, bool) for v in known)
+
+
+def _guess(ours: str, names: list[str]) -> str:
+    """Return which of the names could be a column of ours; NAME if none looks like it."""
+    likely = [name for name in names if name not in NAMES and meant_by(name) == ours]
+    rest = [name for name in names if name not in NAMES]
+    return next(iter(likely or get_close_matches(ours, rest, 1, 0.75)), "NAME")
+
+
+def _near(name: str, names: list[str]) -> str:
+    near = get_close_matches(name, names, 1)
+    return f" (did you mean {near[0]!r}?)" if near else ""
 
 
 def _listed(names: list[str]) -> str:

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from prefeq.intervals import wilson
-from prefeq.llm.columns import POLICY, REFERENCE, REWARDS
+from prefeq.llm.chunking import DIFFERENCE
+from prefeq.llm.columns import POLICY, REFERENCE, REWARDS, TOKENS
 from prefeq.llm.examples import FIRST
 from prefeq.llm.state import AuditState
 from prefeq.llm.symptoms import TWINS
@@ -45,11 +46,28 @@ def find_faults(state: AuditState) -> tuple[Fault, ...]:
 def _nonfinite(state: AuditState) -> Iterator[Fault]:
     found = _of_columns(state, "excluded")
     if found:
+        counts = state.symptoms.counts
+        bad = {name.removeprefix("excluded ") for name in counts if counts[name]}
+        causes = []
+        if bad & {*POLICY, *REFERENCE, *REWARDS, "label_prob"}:
+            causes.append(
+                "NaN and infinities come from overflow in half precision, from empty answers or "
+                "from missing values; recompute these rows in float32"
+            )
+        if bad & {*TOKENS}:
+            causes.append(
+                "token counts have to be positive numbers; count the tokens of each answer again, "
+                "and drop pairs with an empty one"
+            )
+        if DIFFERENCE in bad:
+            causes.append(
+                "numbers so large that their difference is infinite are no log-probs of texts; "
+                "look at where they come from"
+            )
         yield Fault(
             "nonfinite",
-            f"{state.excluded:,} of {state.excluded + state.pairs:,} rows are no numbers ({found}) "
-            "and were left out: NaN and infinities come from overflow in half precision, from "
-            "empty answers or from missing values; recompute these rows in float32",
+            f"{state.excluded:,} of {state.excluded + state.pairs:,} rows cannot be used ({found}) "
+            f"and were left out: {'; '.join(causes)}",
             state.excluded,
             _rows(state, "excluded"),
         )
@@ -138,7 +156,8 @@ def _swapped_columns(state: AuditState) -> Iterator[Fault]:
     m, r, mm, rr, mr = means
     spread = math.sqrt(max(mm - m * m, 0) * max(rr - r * r, 0))
     across, along = mm + rr + 2 * mr, mm + rr - 2 * mr  # E(δ + δ_ref)², E(δ − δ_ref)²
-    if spread > 0 and (mr - m * r) / spread < -0.5 and across < along / 2:
+    chance = math.tanh(SURE / math.sqrt(n - 3))  # Fisher's z
+    if spread > 0 and (mr - m * r) / spread < -max(0.5, chance) and across < along / 2:
         yield Fault(
             "swapped_columns",
             f"the margins of policy and reference are opposite (correlation "
@@ -159,7 +178,7 @@ def _sum_mean(state: AuditState) -> Iterator[Fault]:
         what = " and ".join(columns) if len(columns) == 2 else "all four columns"
         yield Fault(
             "sum_mean",
-            f"{what} do not grow with the number of tokens: they are means over tokens already, "
+            f"{what} do not grow with the number of tokens: they seem to be means over tokens, "
             f"and are taken for sums (normalize = {state.plan.normalize!r}); DPO is defined on "
             "sums, so multiply by the token counts or sum the token log-probs",
             state.pairs,
@@ -170,7 +189,8 @@ def _sum_mean(state: AuditState) -> Iterator[Fault]:
 def _looks_like_means(state: AuditState, model: str) -> bool:
     """Tell whether log-probs are small for their lengths, and do not grow with them.
 
-    log(1 + |log-prob|) is regressed on log(tokens): sums have a slope near 1, means near 0.
+    log |log-prob| is regressed on log(tokens): sums have a slope near 1, means near 0. Sums that
+    lie in a few first tokens do not grow either, but are larger than means are.
     """
     if f"{model} size" not in state.sums:
         return False
@@ -180,6 +200,8 @@ def _looks_like_means(state: AuditState, model: str) -> bool:
     if not all(map(math.isfinite, means)):
         return False
     t, y, tt, yy, ty, size, tokens = means
+    if size > LARGEST_MEAN:
+        return False
     n, per_token = _mean(state, "some answers", None), size / tokens
     spread = tt - t * t
     if spread < LEAST_SPREAD**2:  # answers of one length show no slope
@@ -193,34 +215,54 @@ def _looks_like_means(state: AuditState, model: str) -> bool:
 PER_TOKEN, PER_TOKEN_ALONE = 0.25, 0.05
 """Nats a token that sums over tokens of a language model are hardly ever below."""
 
+LARGEST_MEAN = 5.0
+"""Nats a token that means over tokens of a language model are hardly ever above."""
+
+SURE = 4.0
+"""Standard errors from which on a correlation is no chance."""
+
 LEAST_SPREAD = 0.05
 """Standard deviation of log(tokens) from which on a slope is looked at."""
 
 
 def _truncated(state: AuditState) -> Iterator[Fault]:
     lengths = state.symptoms.lengths
-    longest = len(lengths) - 1
-    total, top = int(np.sum(lengths)), int(lengths[-1])
-    if longest < 8 or top < 5 or top < 0.005 * total:
-        return
-    near = lengths[max(1, math.floor(0.8 * longest)) : longest]
-    usual = float(np.mean(near)) if len(near) else 0.0
-    if top > 10 * max(usual, 0.1):
+    total, longest = int(np.sum(lengths)), len(lengths) - 1
+    longer = total - np.cumsum(lengths)
+    often = (lengths >= 5) & (lengths >= 0.005 * total) & (longer <= 0.01 * total)
+    spikes = [
+        (int(lengths[at]) / max(usual, 0.1), at, usual)
+        for at in np.flatnonzero(often).tolist()
+        if at >= 8 and np.count_nonzero(lengths[:at]) >= SHORTER
+        for usual in [float(np.mean(lengths[max(1, math.floor(0.8 * at)) : at]))]
+    ]
+    if spikes and max(spikes)[0] > 10:
+        _, limit, usual = max(spikes)
+        top, beyond = int(lengths[limit]), int(longer[limit])
         yield Fault(
             "truncated",
-            f"{top:,} of {total:,} answers have exactly {longest:,} tokens, the greatest length, "
+            f"{top:,} of {total:,} answers have exactly {limit:,} tokens, and {beyond:,} more, "
             f"where some {usual:.3g} would be expected: they were cut there (or padded), and their "
             "log-probs are those of beginnings; raise the maximum length or drop these pairs",
             top,
-            _rows(state, "longest"),
+            _rows(state, "longest") if limit == longest else (),
         )
+
+
+SHORTER = 5
+"""Different lengths of answers that a limit must have let through."""
 
 
 def _label_reversed(state: AuditState) -> Iterator[Fault]:
     if not state.plan.layout.gap or not state.pairs:
         return
-    count = int(state.counts[state.plan.place("reward below zero")])
-    if wilson(count, state.pairs).low > 0.5:
+    place = state.plan.place("reward below zero")
+    count = int(state.counts[place])
+    if state.clusters is None:
+        sampled, low = state.pairs, wilson(count, state.pairs, LABEL_LEVEL).low
+    else:
+        sampled, low = len(state.clusters), state.clusters.interval(place, LABEL_LEVEL).low
+    if sampled >= FEWEST and low > 0.5:
         rewards = state.plan.layout.gap == "rewards"
         what = "chosen_reward below rejected_reward" if rewards else "label_prob below one half"
         yield Fault(
@@ -230,6 +272,10 @@ def _label_reversed(state: AuditState) -> Iterator[Fault]:
             count,
             tuple(row.name for row in state.worst["reversed"].rows if row.value < 0),
         )
+
+
+LABEL_LEVEL, FEWEST = 0.999, 10
+"""How sure it must be that most labels are reversed, and of how many pairs (or prompts)."""
 
 
 _DETECTORS: tuple[Callable[[AuditState], Iterator[Fault]], ...] = (

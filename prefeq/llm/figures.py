@@ -44,6 +44,9 @@ EXAMPLES: dict[str, Callable[[float], bool]] = {
 }
 """The kinds of example, and which values belong to them."""
 
+ROUNDING = 16 * 2.0**-52
+"""Of a mean of squares: as much may be lost in it."""
+
 Figures = dict[str, Any]
 
 
@@ -155,11 +158,15 @@ def _of_reference(state: AuditState, beta: float) -> Figures:
     """Return what follows from the reference margin alone: gaps and label probabilities."""
     if state.pairs == 0:
         return {"critical_gap": None, "critical_label_prob": None}
-    ref = _ranked(state, "ref", falling=True)[:, 1]
-    return {
-        "critical_gap": {"quantiles": _labelled(margins.critical_gap(ref, beta))},
-        "critical_label_prob": {"quantiles": _labelled(margins.critical_label_prob(ref, beta))},
-    }
+    ref = _ranked(state, "ref", falling=True)
+    found = {}
+    for name, of in (
+        ("critical_gap", margins.critical_gap),
+        ("critical_label_prob", margins.critical_label_prob),
+    ):
+        values = np.asarray(of(ref, beta))
+        found[name] = {"quantiles": _labelled(values[:, 1]), "bounds": _labelled(values[:, ::-2])}
+    return found
 
 
 @quiet
@@ -206,8 +213,11 @@ def _loss(state: AuditState, name: str) -> Figures:
         least = float(target(state.lows[ref]))
         found["target"] = {"mean": average, **quantiles(state, ref, target)}
     known = found["mean"] is not None and average is not None
+    other = found["normalize"] != plan.normalize
     found["certificate"] = (
-        certificate(loss, found["mean"], average or 0.0, least, plan.beta) if known else None
+        certificate(loss, found["mean"], average or 0.0, least, plan.beta, per_token=other)
+        if known
+        else None
     )
     return found
 
@@ -221,7 +231,8 @@ def _mean_interval(state: AuditState, name: str) -> list[float] | None:
     if not math.isfinite(square):
         return None
     z = NormalDist().inv_cdf((1 + state.plan.level) / 2)
-    spread = z * math.sqrt(max(square - average * average, 0.0) / (n - 1))
+    least = ROUNDING * square  # what the difference of two rounded means can hide
+    spread = z * math.sqrt(max(square - average * average, least) / (n - 1))
     return [max(0.0, average - spread), average + spread]
 
 

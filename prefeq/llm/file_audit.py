@@ -80,13 +80,15 @@ def audit_shards(
     mine = ranks.share(shards)
     done, state = ShareDone(mine, track), AuditState(plan)
     finished = None if resume is None else Finished(resume, plan, note)
-    rest = []
+    if finished is not None:
+        finished.keep_apart([shard.path for shard in shards])
+    rest, stored = [], 0
     for shard in mine:
         part = None if finished is None else finished.get(shard)
         if part is None:
             rest.append(shard)
         else:
-            state = state.merge(part)
+            state, stored = state.merge(part), stored + 1
             done.finish(shard)
     before = {} if finished is None else {shard.source: looks(shard) for shard in rest}
     with FlagsFile(flags, plan, [shard.path for shard in shards]) as written:
@@ -94,15 +96,25 @@ def audit_shards(
             parts = _here(rest, plan, done, written)
         else:
             parts = states_by_workers(rest, plan, scheduler)
-        for shard, part in parts:
+        try:
+            for shard, part in parts:
+                if finished is not None:
+                    finished.put(shard, part, before[shard.source])
+                state, stored = state.merge(part), stored + 1
+                done.finish(shard)
+        except KeyboardInterrupt:
             if finished is not None:
-                finished.put(shard, part, before[shard.source])
-            state = state.merge(part)
-            done.finish(shard)
+                note(
+                    f"{stored:,} of {len(mine):,} shards are stored in {finished.folder}; the same "
+                    "command goes on from there"
+                )
+            raise
         state = ranks.merge(state)
         if state.pairs + state.excluded == 0:
             raise ProblemError(f"{shards[0].source}: there are no pairs to audit")
-    return AuditReport.of(state)
+    in_order = sorted(shards, key=lambda shard: shard.source)
+    unused = {name: ours for shard in in_order for name, ours in shard.unused.items()}
+    return AuditReport.of(state, [shard.source for shard in shards], unused)
 
 
 def _here(

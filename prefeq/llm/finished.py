@@ -6,7 +6,7 @@ import dataclasses
 import hashlib
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,9 @@ from prefeq.strict_json import check_writable, write_text
 
 ENDS = 2**16
 """Bytes at both ends of a file that are compared, beside its size and time."""
+
+SAMPLES = 64, 2**12
+"""How many blocks, evenly spaced between them, are compared too, and of how many bytes."""
 
 
 class Finished:
@@ -55,11 +58,28 @@ class Finished:
         self, folder: str | os.PathLike[str], plan: Plan, note: Callable[[str], None]
     ) -> None:
         self.folder, self.plan, self.note = Path(folder), plan, note
+        if self.folder.is_file():
+            raise ProblemError(f"{folder}: is a file; name a folder for the states of shards")
         try:
             self.folder.mkdir(exist_ok=True)
         except OSError as error:
             raise ProblemError(f"{folder}: no folder for states ({error.strerror})") from error
         check_writable(self.folder / "state.json")
+
+    def keep_apart(self, inputs: Iterable[Path]) -> None:
+        """Raise unless the folder is another than those of the files that are read.
+
+        Raises
+        ------
+        ProblemError
+            If it holds one of them.
+        """
+        here = self.folder.resolve()
+        if any(path.resolve().parent == here for path in inputs):
+            raise ProblemError(
+                f"{self.folder}: holds the pairs themselves; name another folder for the states of "
+                f"shards, such as {self.folder / 'states'}"
+            )
 
     def get(self, shard: Shard) -> AuditState | None:
         """Return the state of a shard; None if it has to be read.
@@ -112,17 +132,20 @@ class Finished:
 
 
 def looks(shard: Shard) -> dict[str, Any]:
-    """Return what a shard looks like from outside: its size, its time, a digest of both ends."""
+    """Return what a shard looks like from outside: its size, its time, a digest of samples."""
+    count, length = SAMPLES
     try:
         with shard.path.open("rb") as file:
             about = os.fstat(file.fileno())
-            ends = file.read(ENDS)
+            digest = hashlib.blake2b(file.read(ENDS), digest_size=16)
+            for i in range(1, count + 1):
+                file.seek(i * about.st_size // (count + 1))
+                digest.update(file.read(length))
             file.seek(max(0, about.st_size - ENDS))
-            ends += file.read(ENDS)
+            digest.update(file.read(ENDS))
     except OSError as error:
         raise TableError(f"{shard.path}: cannot be read ({error.strerror})") from error
-    digest = hashlib.blake2b(ends, digest_size=16).hexdigest()
-    return {"size": about.st_size, "mtime_ns": about.st_mtime_ns, "ends": digest}
+    return {"size": about.st_size, "mtime_ns": about.st_mtime_ns, "samples": digest.hexdigest()}
 
 
 def _shown(value: Any) -> str:

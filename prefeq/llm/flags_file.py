@@ -13,7 +13,7 @@ import numpy as np
 from prefeq.errors import ProblemError
 from prefeq.llm.columns import Batch
 from prefeq.llm.flags import batch_flags
-from prefeq.llm.formats.arrow import need_pyarrow
+from prefeq.llm.formats.arrow import FLAGS, need_pyarrow
 from prefeq.llm.plan import Plan
 from prefeq.strict_json import check_writable
 
@@ -21,7 +21,8 @@ from prefeq.strict_json import check_writable
 class FlagsFile:
     """A context in which batches are added; at its end, unless by an error, the file is there.
 
-    Until then the rows are in a temporary file beside it. Columns: ``source``; ``row``, counted
+    Until then the rows are in a temporary file beside it, and its footer says what it is, so that
+    no audit takes it for pairs. Columns: ``source``; ``row``, counted
     from 0; ``row_id`` where the data have one; those of `pair_flags`. Rows that are no numbers are
     not in it. Without a path nothing is done.
     """
@@ -34,6 +35,10 @@ class FlagsFile:
         if self.path is None:
             return
         need_pyarrow()
+        if self.path.suffix.lower() not in ("", ".parquet", ".pq"):
+            raise ProblemError(
+                f"{path}: flags are written as Parquet; name them {self.path.stem}.parquet"
+            )
         check_writable(self.path)
         if self.path.exists() and not self.path.is_file():
             raise ProblemError(f"{self.path}: is no file; Parquet cannot be written to it")
@@ -64,8 +69,9 @@ class FlagsFile:
 
         try:
             if self._writer is None:
+                marked = table.schema.with_metadata({FLAGS: b"1"})
                 self._writer = parquet.ParquetWriter(
-                    self._temporary, table.schema, use_dictionary=["source"]
+                    self._temporary, marked, use_dictionary=["source"]
                 )
             self._writer.write_table(table)
         except OSError as error:

@@ -27,8 +27,14 @@ Name = TypeVar("Name")
 SHOWN = frozenset({"undesirable", "displaced", "violated 0", "reward below zero"})
 """Shares that examples are drawn from."""
 
-SAMPLED = 4096, 8
-"""Of a chunk of so many pairs every eighth is enough to see how columns go together."""
+SAMPLED = 4096, 7
+"""Of a chunk of so many pairs every seventh is enough to see how columns go together: 7 keeps out
+of step with batches of 8, 16, ... rows."""
+
+_MODELS = tuple(zip(POLICY, REFERENCE, strict=True))
+
+SMALLEST = 1e-3
+"""Nats: smaller log-probs of whole answers count as this, where logarithms are taken."""
 
 
 @dataclass(eq=False)
@@ -150,7 +156,7 @@ def measure(chunk: Chunk, plan: Plan, keep: bool = False) -> Measures:
     if plan.layout.tokens:
         _lengths(found, data)
     if plan.layout.policy:
-        _policy(found, main, plan)
+        _policy(found, data, main, plan)
         _losses(found, main, per_token, targets, plan.beta)
     if plan.layout.gap:
         _gaps(found, data, plan, main, other)
@@ -171,7 +177,7 @@ def _targets(found: Measures, at: Margins, beta: float) -> tuple[Array, Array, A
     return hypo, smooth, easy
 
 
-def _policy(found: Measures, at: Margins, plan: Plan) -> None:
+def _policy(found: Measures, data: Mapping[str, Array], at: Margins, plan: Plan) -> None:
     """Measure what the policy does: accuracies, U, displacement, and its kinship to π_ref."""
     x = at.policy - at.ref
     found.span("margin", at.policy, sketched=True)
@@ -184,8 +190,8 @@ def _policy(found: Measures, at: Margins, plan: Plan) -> None:
     rise, rise_of_loser = at.chosen - at.ref_chosen, at.rejected - at.ref_rejected
     found.mark("displaced", (rise < 0) & (rise_of_loser < 0))
     if plan.step0:
-        ends = (float(abs(values).max()) for values in (rise, rise_of_loser))
-        found.highs["step0"] = max(ends)
+        ends = (abs(data[one] - data[other]).max() for one, other in _MODELS)
+        found.highs["step0"] = max(map(float, ends))  # in nats, as given
     rise += rise_of_loser
     found.arrays["rise"], found.lows["rise"] = rise, rise.min()
     some = _some(found.pairs)
@@ -245,7 +251,7 @@ def _lengths(found: Measures, data: Mapping[str, Array]) -> None:
         if columns[0] in data:
             size = abs(xp.concat([data[name][some] for name in columns]))
             found.sums[f"{model} size"] = size.sum()
-            xp.log1p(size, out=size)  # of 0, too
+            size = xp.log(xp.clip(size, SMALLEST, None))  # of 0, too
             found.sums[f"{model} log"] = size.sum()
             found.sums[f"{model} log·log tokens"] = (size * log).sum()
             size *= size

@@ -65,6 +65,8 @@ class Plan:
     def __post_init__(self) -> None:
         object.__setattr__(self, "beta", float(self.beta))  # of NumPy, torch or argparse
         object.__setattr__(self, "betas", tuple(map(float, self.betas)))
+        object.__setattr__(self, "step0", bool(self.step0))
+        object.__setattr__(self, "level", float(self.level))
         if not self.betas:
             object.__setattr__(self, "betas", tuple(f * self.beta for f in FACTORS))
         for beta in (self.beta, *self.betas):

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import os
+import warnings
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from prefeq.errors import ProblemError, TableError
 from prefeq.llm.columns import Batch, Layout, find, layout_of
 from prefeq.llm.formats import FORMATS, Format
-from prefeq.llm.formats.base import Head
+from prefeq.llm.formats.arrow import is_flags
+from prefeq.llm.formats.base import Head, RowError
 from prefeq.llm.formats.paths import files_of
 from prefeq.llm.formats.values import column
+from prefeq.llm.lookalikes import lookalikes
 
 Paths = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 
@@ -34,12 +37,15 @@ class Shard:
         Which of these (our names) hold integers.
     rows
         How many rows it has, if it says so before they are read.
+    unused
+        {its name: our name} of columns of numbers that are not read but look like ours.
     """
 
     path: Path
     found: Mapping[str, str]
     integers: frozenset[str] = frozenset()
     rows: int | None = None
+    unused: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def source(self) -> str:
@@ -65,22 +71,34 @@ class Shard:
         while True:
             try:
                 piece = next(pieces, None)
+                if piece is None:
+                    return
+                columns = {
+                    ours: column(ours, piece[0][theirs], self.source, start)
+                    for ours, theirs in self.found.items()
+                }
+            except RowError as error:
+                raise TableError(f"{self._place(error.row)}: {error.what}") from error
             except _UNREADABLE as error:
                 raise _unreadable(self.path, error, start) from error
-            if piece is None:
-                return
-            columns = {
-                ours: column(ours, piece[0][theirs], self.source, start)
-                for ours, theirs in self.found.items()
-            }
             batch = Batch(columns, start, self.source)
             start += len(batch)
             yield batch
             if track is not None:
                 track(piece[1])
 
+    def _place(self, row: int) -> str:
+        """Return where a row stands, for people: of text, its line too."""
+        line = _format(self.path).line
+        where = "" if line is None else f" (line {line(self.path, row)})"
+        return f"{self.source}: row {row}{where}"
 
-def open_shards(paths: Paths, columns: Mapping[str, str] | None = None) -> tuple[Shard, ...]:
+
+def open_shards(
+    paths: Paths,
+    columns: Mapping[str, str] | None = None,
+    note: Callable[[str], None] = warnings.warn,
+) -> tuple[Shard, ...]:
     """Return the shards that paths name, each looked at, none read: they fit together.
 
     Parameters
@@ -92,6 +110,8 @@ def open_shards(paths: Paths, columns: Mapping[str, str] | None = None) -> tuple
         folder or pattern.
     columns
         {our name: theirs}, as for `audit`.
+    note
+        Told of files of flags that folders and patterns hold: they are no pairs, and passed over.
 
     Raises
     ------
@@ -110,7 +130,7 @@ def open_shards(paths: Paths, columns: Mapping[str, str] | None = None) -> tuple
     [[-3.0, -9.0]]
     """
     several = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
-    files = [file for path in several for file in files_of(Path(path))]
+    files = [file for path in several for file in _pairs_of(Path(path), note)]
     seen: dict[str, Path] = {}
     for file in files:
         twin = seen.setdefault(os.path.realpath(file), file)
@@ -168,8 +188,26 @@ class ShareDone:
             self.track(self.done / self.total)
 
 
+def _pairs_of(path: Path, note: Callable[[str], None]) -> list[Path]:
+    """Return the files that a path stands for, but not what an audit wrote among them."""
+    files = files_of(path)
+    ours = [f for f in files if f.suffix.lower() in (".parquet", ".pq") and is_flags(f)]
+    if ours and len(ours) == len(files):
+        raise TableError(
+            f"{ours[0]}: holds the flags that an audit wrote, no pairs; name what was audited"
+        )
+    for file in ours:
+        note(f"{file}: holds the flags that an audit wrote, no pairs, and is passed over")
+    return [file for file in files if file not in ours]
+
+
+PACKED = (".gz", ".bz2", ".xz", ".zst", ".zip", ".tar")
+
+
 def _format(path: Path) -> Format:
     found = FORMATS.get(path.suffix.lower())
+    if found is None and path.suffix.lower() in PACKED:
+        raise TableError(f"{path}: packed files are not read; unpack it first")
     if found is None:
         raise TableError(
             f"{path}: unknown kind of file {path.suffix!r}; we read {', '.join(FORMATS)}"
@@ -192,7 +230,8 @@ def _opened(path: Path, columns: Mapping[str, str] | None) -> Shard:
         if head.names.count(theirs) > 1:
             raise TableError(f"{path}: column {theirs!r} appears twice; keep one of them")
     integers = frozenset(ours for ours, theirs in found.items() if theirs in head.integers)
-    return Shard(path, found, integers, head.rows)
+    unused = lookalikes(head.names, found, lambda name: name in head.numbers)
+    return Shard(path, found, integers, head.rows, unused)
 
 
 def _refuse_mixture(first: Shard, shard: Shard) -> None:
@@ -220,6 +259,11 @@ _UNREADABLE = (OSError, ValueError, KeyError, TypeError, EOFError, ArithmeticErr
 def _unreadable(path: Path, error: Exception, row: int | None) -> Exception:
     if isinstance(error, ProblemError):
         return error
+    if isinstance(error, UnicodeDecodeError):
+        return TableError(
+            f"{path}: is not UTF-8 (byte {error.object[error.start]:#04x}); save it as UTF-8: "
+            "iconv -f latin1 -t utf-8"
+        )
     reason = getattr(error, "strerror", None) or " ".join(str(error).split()) or repr(error)
     where = "" if row is None else f" from row {row} on"
     return TableError(

@@ -3,30 +3,37 @@
 from __future__ import annotations
 
 import os
+import textwrap
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from textwrap import wrap
 from typing import Any
 
 from prefeq import text
 from prefeq.llm.figures import figures
 from prefeq.llm.plan import FEW_LABELS, TRAPS
 from prefeq.llm.state import AuditState
-from prefeq.llm.verdict import percent, verdict
+from prefeq.llm.verdict import counted, percent, unused_hint, verdict
 from prefeq.strict_json import to_plain, write_text
 
 RATES = {
     "violation_rate": ("violate the assumption: gap <= critical gap", "violated"),
-    "ref_below_zero": ("reference prefers the rejected: delta_ref < 0", "ref_below_zero"),
-    "relative_accuracy": ("relative accuracy (trainers'): delta > delta_ref", "worsened"),
+    "ref_below_zero": ("reference prefers rejected: delta_ref < 0", "ref_below_zero"),
+    "relative_accuracy": ("relative accuracy (logged): delta > delta_ref", "worsened"),
     "absolute_accuracy": ("absolute accuracy: delta > 0", "misaligned"),
     "undesirable_share": ("undesirable space: delta_ref < delta < 0", "undesirable"),
-    "displaced_share": ("displaced: both log-probs below the reference's", "displaced"),
+    "displaced_share": ("displaced: both log-probs below reference's", "displaced"),
     "reward_below_zero": ("reward prefers the rejected: gap < 0", None),
 }
 """What the rates are, and of which kind their examples are."""
 
 WIDTH = 98
 NAME_COLUMNS = 24
+
+FEW_PAIRS = 10_000
+"""Below so many pairs the text counts them beside the rates."""
+
+FILES_NAMED = 20
+"""Files that the JSON form names; it counts them all."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -48,9 +55,26 @@ class AuditReport:
     state: AuditState
 
     @classmethod
-    def of(cls, state: AuditState) -> AuditReport:
-        """Return the report of a state."""
+    def of(
+        cls,
+        state: AuditState,
+        files: Sequence[str] | None = None,
+        unused: Mapping[str, str] | None = None,
+    ) -> AuditReport:
+        """Return the report of a state, of what files if of files.
+
+        Parameters
+        ----------
+        unused
+            {theirs: ours} of columns that are not read but look like ours.
+        """
         found = figures(state)
+        found["files"] = None
+        if files is not None:
+            first = sorted(files)[:FILES_NAMED]  # in whatever order they were given
+            names = [os.fsencode(name).decode("utf-8", "replace") for name in first]
+            found["files"] = {"count": len(files), "names": names}
+        found["unused_columns"] = dict(unused or {})
         return cls(found, verdict(found), state)
 
     @property
@@ -113,14 +137,17 @@ class AuditReport:
         gap = {"rewards": "rewards", "label_prob": "label probabilities", None: "unknown"}
         by = "" if f["prompts"] is None else f", by prompt ({f['prompts']:,})"
         facts = (
-            f"{f['pairs']:,} pairs, {f['excluded']:,} rows left out; beta = {f['beta']:g}; "
-            f"normalize = {f['normalize']}; reward gap: {gap[f['reward_gap']]}; intervals: "
-            f"{100 * f['level']:g} %, Wilson{by}"
+            f"{counted(f['pairs'], 'pair')}, {counted(f['excluded'], 'row')} left out; "
+            f"beta = {f['beta']:g}; normalize = {f['normalize']}; "
+            f"reward gap: {gap[f['reward_gap']]}; intervals: {100 * f['level']:g} %, Wilson{by}"
         )
-        return [*wrap(" ".join(self.verdict), WIDTH), "", *wrap(facts, WIDTH)]
+        hint = unused_hint(f)
+        lines = [*_wrap(" ".join(self.verdict)), "", *_wrap(facts)]
+        return [*lines, *_wrap(hint, "  ", names=True)] if hint else lines
 
     def _rates(self) -> list[str]:
         f, rows = self.figures, []
+        few = f["pairs"] < FEW_PAIRS
         for name, (what, kind) in RATES.items():
             if f[name] is not None:
                 names = [str(row["row"]) for row in f["examples"].get(kind, [])[:2]]
@@ -128,8 +155,10 @@ class AuditReport:
                 if text.width(shown) > NAME_COLUMNS:
                     shown = names[0]
                 shown = text.fit(shown, NAME_COLUMNS)
-                rows.append([what, _percent(f[name]), _interval(f[f"{name}_interval"]), shown])
-        header = ["share of pairs that", "%", "interval", "worst row"]
+                number = [f"{round(f[name] * f['pairs']):,}"] if few else []
+                interval = _interval(f[f"{name}_interval"])
+                rows.append([what, _percent(f[name]), *number, interval, shown])
+        header = ["share of pairs that", "%", *(["pairs"] if few else []), "interval", "worst row"]
         return text.align(header, rows) if rows else []
 
     def _quantiles(self) -> list[str]:
@@ -140,7 +169,7 @@ class AuditReport:
             ("ref_margin", "reference margin delta_ref, nats"),
             ("critical_gap", "critical gap -beta delta_ref"),
             ("critical_label_prob", "critical label probability"),
-            ("exit_time", "exit time of DPO's gradient flow"),
+            ("exit_time", "exit time of DPO's flow from delta_ref"),
         ):
             if self.figures[name] is not None:
                 found = self.figures[name]["quantiles"]
@@ -162,12 +191,13 @@ class AuditReport:
                     text.number(loss["target"]["quantiles"]["0.5"]),
                     _percent(loss["negative_target_share"]),
                     _percent(loss["trap_share"]),
-                    "-" if least is None else _percent(least),
+                    "-" if least is None or least >= 1 else _percent(least),
                 ]
             )
-        header = ["loss", "logps", "mean", "median target", "% negative", "% traps", "% wrong"]
+        header = ["loss", "logps", "mean", "median target", "% negative", "% traps", "<= % wrong"]
         note = (
-            "losses: % of targets below 0, % of pairs trapped for ever, and at most so many % wrong"
+            "losses: % of targets below 0, % of pairs trapped for ever, and the most % that can be "
+            "wrong"
         )
         return [note, *text.align(header, rows, left=2)]
 
@@ -196,8 +226,19 @@ class AuditReport:
             note = f"fault {fault['name']}: {fault['message']}" + (
                 f" (rows {rows})" if rows else ""
             )
-            lines += wrap(note, WIDTH, subsequent_indent="  ")
+            lines += _wrap(note, "  ")
         return lines
+
+
+def _wrap(paragraph: str, indent: str = "", names: bool = False) -> list[str]:
+    """Return lines: none ends between a number and its unit, nor within names to be copied."""
+    whole = textwrap.wrap(
+        paragraph.replace(" %", "\xa0%"),
+        WIDTH,
+        subsequent_indent=indent,
+        break_on_hyphens=not names,
+    )
+    return [line.replace("\xa0", " ") for line in whole]
 
 
 def _percent(share: float) -> str:

@@ -11,7 +11,7 @@ from prefeq.bundle.reading import parse_strict
 from prefeq.errors import ProblemError
 from prefeq.llm.state import AuditState
 
-FORMAT = 1
+FORMAT = 2
 """Of `AuditState.to_plain` and of what its numbers mean; to be raised whenever these change."""
 
 
@@ -24,7 +24,7 @@ def seal(state: AuditState, **more: Any) -> str:
     (True, {'shard': 'a.csv'})
     """
     plain = state.to_plain()
-    head = {"format": FORMAT, "prefeq": __version__, "digest": _digest(plain)}
+    head = {"format": FORMAT, "prefeq": __version__, "digest": _digest([more, plain])}
     return json.dumps({**head, "more": more, "state": plain}, allow_nan=False)
 
 
@@ -39,7 +39,9 @@ def unseal(text: str) -> tuple[AuditState, dict[str, Any]]:
     form = parse_strict(text)
     try:
         made_by = form["format"], form["prefeq"]
-        if made_by == (FORMAT, __version__) and form["digest"] == _digest(form["state"]):
+        if made_by == (FORMAT, __version__) and form["digest"] == _digest(
+            [form["more"], form["state"]]
+        ):
             return AuditState.from_plain(form["state"]), dict(form["more"])
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
         raise ProblemError(f"is no state of an audit ({error!r})") from error
@@ -51,6 +53,6 @@ def unseal(text: str) -> tuple[AuditState, dict[str, Any]]:
     raise ProblemError("is not what was written: its digest is another")
 
 
-def _digest(plain: dict[str, Any]) -> str:
+def _digest(plain: list[dict[str, Any]]) -> str:
     text = json.dumps(plain, allow_nan=False, sort_keys=True)
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()

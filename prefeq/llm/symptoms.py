@@ -43,7 +43,7 @@ class Symptoms:
     Attributes
     ----------
     counts
-        Of rows: "excluded COLUMN" by the first column that is no number there, "positive" and
+        Of rows: "excluded COLUMN" by each column that is bad there, "positive" and
         "step0"; of entries: "positive COLUMN".
     rows
         The first rows of a kind: "all", "excluded", "positive", "step0", "longest".
@@ -60,7 +60,7 @@ class Symptoms:
 
     def leave_out(self, batch: Batch, chunk: Chunk) -> None:
         """Add the rows of a chunk that are no numbers."""
-        self.counts.update(f"excluded {column}" for _, column in chunk.excluded)
+        self.counts.update(f"excluded {name}" for _, bad in chunk.excluded for name in bad)
         self._first("excluded", batch, [row for row, _ in chunk.excluded[:FIRST]])
 
     def see(self, batch: Batch, chunk: Chunk, highs: dict[str, float], plan: Plan) -> None:
@@ -118,17 +118,20 @@ class Symptoms:
         )
 
     def _lengths(self, batch: Batch, chunk: Chunk) -> None:
-        tokens = [chunk.data[name].clip(0, LONGEST) for name in TOKENS]
-        whole = [values.astype(np.int64) if chunk.xp is np else values.long() for values in tokens]
-        counts = _host(chunk.xp.bincount(whole[0]))
-        counts = _added(counts, _host(chunk.xp.bincount(whole[1])))
+        one, other = (_whole(batch, chunk, name) for name in TOKENS)
+        counts = _added(_host(chunk.xp.bincount(one)), _host(chunk.xp.bincount(other)))
         longest = len(counts) - 1
         if len(counts) > len(self.lengths):
             self.rows.pop("longest", None)
         self.lengths = _added(self.lengths, counts)
-        if len(counts) == len(self.lengths):
-            places = first_places((whole[0] == longest) | (whole[1] == longest))
+        if len(counts) == len(self.lengths) and self._wants("longest", batch, chunk.row(0)):
+            places = first_places((one == longest) | (other == longest))
             self._first("longest", batch, [chunk.row(i) for i in places])
+
+    def _wants(self, kind: str, batch: Batch, row: int) -> bool:
+        """Tell whether a row from this one on may be among the first of its kind."""
+        first = self.rows.get(kind, First())
+        return len(first.rows) < FIRST or batch.place(row) < first.rows[-1][:2]
 
     def _mark(self, kind: str, batch: Batch, chunk: Chunk, mask: Array) -> None:
         self.counts[kind] += int(mask.sum())
@@ -136,8 +139,18 @@ class Symptoms:
 
     def _first(self, kind: str, batch: Batch, rows: list[int]) -> None:
         first = self.rows.setdefault(kind, First())
-        if rows and (len(first.rows) < FIRST or batch.place(rows[0]) < first.rows[-1][:2]):
+        if rows and self._wants(kind, batch, rows[0]):
             first.add(Row(*batch.place(row), batch.row_id(row)) for row in rows)
+
+
+def _whole(batch: Batch, chunk: Chunk, name: str) -> Array:
+    """Return token counts as integers, at most LONGEST: those of the batch, if they are there."""
+    given = batch.columns[name]
+    if isinstance(given, np.ndarray) and given.dtype == np.int64 and chunk.kept is None:
+        values = given[chunk.rows]
+        return values if values.max() <= LONGEST else values.clip(0, LONGEST)
+    values = chunk.data[name].clip(0, LONGEST)
+    return values.astype(np.int64) if chunk.xp is np else values.long()
 
 
 def _any(masks: Any) -> Array:

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
+
+from prefeq import text
+from prefeq.llm.lookalikes import argument, mapping_of, option
+from prefeq.llm.names import REWARDS
 
 Figures = dict[str, Any]
 
@@ -14,12 +19,12 @@ REMEDIES = {
     "swapped_columns": "exchange chosen and rejected in one of the two models",
     "sum_mean": "sum the token log-probs instead of averaging them",
     "label_reversed": "check which answer is the chosen one",
-    "nonfinite": "recompute the rows that are no numbers in float32",
+    "nonfinite": "mend or leave out the rows that cannot be used",
 }
 """What to do about the faults that make rates meaningless."""
 
 GRAVE_SHARE = 0.05
-"""Rows that are no numbers, or no log-probs, are grave from this share on."""
+"""Rows that cannot be used, or hold no log-probs, are grave from this share on."""
 
 FEW, MANY = 0.01, 0.05
 """Shares of violated pairs up to which DPO is unharmed, and from which on it is not."""
@@ -29,11 +34,11 @@ def verdict(found: Figures) -> tuple[str, str]:
     """Return how things stand, and what to do next: one sentence each.
 
     >>> verdict({"pairs": 0, "excluded": 3, "faults": [{"name": "nonfinite", "count": 3}]})[1]
-    'Next: recompute the rows that are no numbers in float32, and audit again.'
+    'Next: mend or leave out the rows that cannot be used, and audit again.'
     """
     grave = _grave(found)
     if found["pairs"] == 0:
-        rows = _count(found["excluded"], "row")
+        rows = counted(found["excluded"], "row")
         standing = f"Nothing could be measured: none of {rows} holds numbers only."
         return standing, f"Next: {REMEDIES['nonfinite']}, and audit again."
     if grave:
@@ -64,21 +69,28 @@ def _grave(found: Figures) -> list[str]:
 
 def _violations(found: Figures) -> str:
     low, high = found["violation_rate_interval"]
-    text = (
+    standing = (
         f"At beta = {found['beta']:g}, with {_logps(found)}, {percent(found['violation_rate'])} of "
-        f"{_count(found['pairs'], 'pair')} violate the assumption behind DPO (interval "
+        f"{counted(found['pairs'], 'pair')} violate the assumption behind DPO (interval "
         f"{percent(low)} to {percent(high)})"
     )
-    return text + _policy(found) + "."
+    return standing + _policy(found) + "."
 
 
 def _labels(found: Figures) -> str:
     prob = found["critical_label_prob"]["quantiles"]
-    half, last = (percent(max(prob[share], 0.5)) for share in ("0.5", "0.95"))
+    half, last = (prob[share] for share in ("0.5", "0.95"))
+    pairs = counted(found["pairs"], "pair")
+    if half > 0.5:
+        asks = f"asks for a label surer than {percent(half)} in half of {pairs}"
+    else:  # the reference itself is right
+        right = percent(1 - found["ref_below_zero"])
+        asks = f"asks for no more than a label above one half in {right} of {pairs}"
+    if last > 0.5 and found["pairs"] > 1:
+        asks += f", and surer than {percent(last)} in one of twenty"
     return (
-        f"At beta = {found['beta']:g}, with {_logps(found)}, the assumption behind DPO asks for a "
-        f"label surer than {half} in half of {_count(found['pairs'], 'pair')}, and surer than "
-        f"{last} in one of twenty{_policy(found)}."
+        f"At beta = {found['beta']:g}, with {_logps(found)}, the assumption behind DPO {asks}"
+        f"{_policy(found)}."
     )
 
 
@@ -128,10 +140,36 @@ def _next_without_gap(found: Figures) -> str:
     if (found["undesirable_share"] or 0.0) > MANY:
         return _leave(found)
     sure = next(e for e in found["violation_by_label_prob"] if e["label_prob"] == 0.9)
+    likely = _likely(found)
+    gap = {name: likely[name] for name in (*REWARDS, "label_prob") if name in likely}
+    what = "add rewards or label probabilities"
+    if gap:
+        what = f"say that {_and(gap.values())} {'is' if len(gap) == 1 else 'are'} {_and(gap)}"
     return (
-        "Next: add rewards or label probabilities to know how many pairs violate it; were every "
-        f"label 90 % sure, {percent(sure['violation_rate'])} would."
+        f"Next: {what} to know how many pairs violate it; were every label 90 % sure, "
+        f"{percent(sure['violation_rate'])} would."
     )
+
+
+def _likely(found: Figures) -> dict[str, str]:
+    """Return {our name: theirs} of the columns that are not read but look like ours."""
+    likely = mapping_of(found.get("unused_columns") or {})
+    return {ours: text.fit(theirs, 40) for ours, theirs in likely.items()}
+
+
+def unused_hint(found: Figures) -> str | None:
+    """Return which columns are not read, and how to have them read; None if none look like ours."""
+    unused = found.get("unused_columns")
+    if not unused:
+        return None
+    how = argument if found.get("files") is None else option
+    names = ", ".join(text.fit(name, 40) for name in list(unused)[:8])
+    more = f" and {len(unused) - 8:,} more" if len(unused) > 8 else ""
+    return f"not used: {names}{more}; if they are what they look like: {how(_likely(found))}"
+
+
+def _and(names: Iterable[str]) -> str:
+    return " and ".join(names)
 
 
 def _leave(found: Figures) -> str:
@@ -165,5 +203,6 @@ def percent(share: float) -> str:
     return f"{100 * share:.2g} %" if share < 0.5 else f"{min(100 * share, 99.999):.5g} %"
 
 
-def _count(n: int, noun: str) -> str:
+def counted(n: int, noun: str) -> str:
+    """Return a number of things: 1 pair, 2 pairs."""
     return f"{n:,} {noun}" + ("" if n == 1 else "s")

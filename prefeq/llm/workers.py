@@ -7,6 +7,7 @@ text (see `sealed`).
 from __future__ import annotations
 
 import importlib
+import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -90,6 +91,7 @@ def _need_distributed() -> Any:
 @contextmanager
 def _client(distributed: Any, scheduler: str) -> Iterator[Any]:
     try:
+        _knock(scheduler)
         client = distributed.Client(scheduler, timeout=TIMEOUT, set_as_default=False)
     except (OSError, ValueError, TypeError, ImportError) as error:
         raise ProblemError(
@@ -104,3 +106,17 @@ def _client(distributed: Any, scheduler: str) -> Iterator[Any]:
                 f"scheduler {scheduler}: has no workers; start some by `dask worker {scheduler}`"
             ) from error
         yield client
+
+
+def _knock(scheduler: str) -> None:
+    """Raise unless something answers at an address.
+
+    A client that does not come to be leaves a traceback behind when it is cleared away.
+    """
+    kind, _, place = scheduler.rpartition("://")
+    host, colon, port = place.rpartition(":")
+    if kind not in ("", "tcp", "tls"):
+        return
+    if not (colon and host and port.isdecimal()):
+        raise ValueError("an address is tcp://HOST:PORT")
+    socket.create_connection((host.strip("[]"), int(port)), TIMEOUT).close()

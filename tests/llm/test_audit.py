@@ -86,7 +86,14 @@ def check_reference(figures: Any, ref: np.ndarray, beta: float) -> None:
         key, true = f"{share:g}", np.quantile(gap, share, method="inverted_cdf")
         allowed = RELATIVE * abs(true) + beta * ABSOLUTE
         assert abs(figures["critical_gap"]["quantiles"][key] - true) <= allowed * (1 + 1e-12)
+        low, high = figures["critical_gap"]["bounds"][key]
+        assert low <= figures["critical_gap"]["quantiles"][key] <= high
+        assert low - 1e-12 * abs(low) <= true <= high + 1e-12 * abs(high)
         prob = figures["critical_label_prob"]["quantiles"][key]
+        low, high = figures["critical_label_prob"]["bounds"][key]
+        assert low <= prob <= high
+        assert low * (1 - 1e-12) <= margins.critical_label_prob(-true / beta, beta)
+        assert margins.critical_label_prob(-true / beta, beta) <= high * (1 + 1e-12)
         near(prob, margins.critical_label_prob(-true / beta, beta), 1.1 * allowed + 1e-12)
         low, high = figures["exit_time"]["bounds"][key]
         time = float(margins.exit_time(-true / beta, beta))
@@ -116,7 +123,10 @@ def check_loss(found: Any, true: Any, name: str) -> None:
         half = 1.959963984540054 * values.std(ddof=1) / math.sqrt(values.size)
         high = true["mean"] + half
         near(found["mean_interval"], [max(0, true["mean"] - half), high], 1e-6)
-    assert 0 <= proved["misaligned_share_at_most"] <= 1
+    if proved["per_token"]:
+        assert proved["misaligned_share_at_most"] is proved["loss_that_aligns"] is None
+    else:
+        assert 0 <= proved["misaligned_share_at_most"] <= 1
 
 
 def check_betas(report: Any, data: Any, true: Any, beta: float) -> None:
@@ -326,3 +336,33 @@ def test_the_helper_sees_a_wrong_figure(rng: np.random.Generator) -> None:
         check_loss(audit(data, beta=0.1)["losses"]["dpo"], other["losses"]["dpo"], "dpo")
     with pytest.raises(AssertionError):
         check_quantiles(audit(data, beta=0.1)["ref_margin"], true["ref"] * 1.003)
+
+
+def test_ties_at_zero_are_misaligned_and_worsened() -> None:
+    data = dict(
+        zip(naive.LOGPS, ([-3.0, -2.0], [-3.0, -5.0], [-3.0, -4.0], [-3.0, -9.0]), strict=True)
+    )
+    examples = audit(data, beta=0.1)["examples"]
+    assert [row["row"] for row in examples["misaligned"]] == [0]
+    assert [row["row"] for row in examples["worsened"]] == [1, 0]
+
+
+def test_a_tie_by_the_other_normalisation_is_a_violation() -> None:
+    data = {"ref_chosen_logps": [-3.0], "ref_rejected_logps": [-2.0]}
+    data |= {"chosen_tokens": [1], "rejected_tokens": [4]}
+    data |= {"chosen_reward": [1.25], "rejected_reward": [0.0]}  # 0.5 (3/1 − 2/4)
+    report = audit(data, beta=0.5)
+    assert report["by_normalize"]["sum"]["violation_rate"] == 0
+    assert report["by_normalize"]["mean"]["violation_rate"] == 1
+    assert audit(data, beta=0.5, normalize="mean")["violation_rate"] == 1
+
+
+def test_losses_that_hardly_vary_have_an_interval_that_holds_their_mean() -> None:
+    for seed in range(20):
+        x = np.random.default_rng(seed).normal(0, 1e-5, 500)
+        data = dict(zip(naive.LOGPS, (-10 + x, -10 + 0 * x, -10 + 0 * x, -10 + 0 * x), strict=True))
+        found = audit(data, beta=1e-3)["losses"]["dpo"]
+        low, high = found["mean_interval"]
+        assert low < found["mean"] < high
+        assert low <= math.log(2) <= high
+        assert high - low < 1e-7

@@ -61,7 +61,8 @@ def test_it_prints_the_report_and_writes_it(
     report = pq.audit(data, beta=0.1, normalize="mean")
     assert done.stdout == f"{report}\n"
     assert "normalize = mean" in done.stdout
-    assert strict_loads(out.read_text()) == report.to_dict()
+    files = {"count": 1, "names": [str(path)]}
+    assert strict_loads(out.read_text()) == report.to_dict() | {"files": files}
     assert sorted(file.name for file in tmp_path.iterdir()) == ["out.json", "pairs.parquet"]
 
 
@@ -70,9 +71,10 @@ def test_the_page_is_the_report_s(
 ) -> None:
     out = tmp_path / "out.html"
     assert audit(path, "--beta", 0.1, "--html", out) == 0
-    report, page = pq.audit(data, beta=0.1), out.read_text("utf-8")
+    report, page = pq.audit(path, beta=0.1), out.read_text("utf-8")
+    assert f">{text.fit(str(path), 72)}</code>" in page
     assert page == report.to_html(f"Audit of {text.fit(str(path), 80)}")
-    assert capsys.readouterr().out == f"{report}\n"
+    assert capsys.readouterr().out == f"{report}\n" == f"{pq.audit(data, beta=0.1)}\n"
     assert sorted(file.name for file in tmp_path.iterdir()) == ["out.html", "pairs.parquet"]
 
 
@@ -210,7 +212,16 @@ def test_unusable_input_is_one_line_and_exit_code_2(
         ([path, "--beta", 0], ("beta = 0.0",)),
         ([path, "--beta", 1, "--level", 2], ("level = 2.0",)),
         ([path, "--beta", 1, "--normalize", "both"], ("invalid choice",)),
-        ([path, "--beta", 1, "--columns", "prompt"], ("write NAME=COLUMN",)),
+        ([path, "--beta", 1, "--columns", "prompt"], ("write FILES --columns NAME=COLUMN",)),
+        ([path, "--beta", 1, "--columns", "prompt=a", path], (f"{path}: is a file", "FILES first")),
+        (["--beta", 1, "--columns", "prompt=a", path], ("required: FILES (", "come after them")),
+        ([path, "--beta", 1, "--jsn", "x"], ("did you mean --json?", "prefeq audit --help")),
+        ([path, "--beta", 1, "--frob"], ("unrecognized arguments: --frob;",)),
+        ([path, "--beta", 1, "--columns", "prompt=promt"], ("did you mean 'prompt'?",)),
+        ([path, "--beta", 1, "--columns", "promt=prompt"], ("did you mean 'prompt'?",)),
+        ([path, "--beta", 1, "--json", "-"], ("--json -: is written to a file",)),
+        ([path, "--beta", 1, "--html", "-"], ("--html -: is written to a file",)),
+        ([path, "--beta", 1, "--flags", "f.csv"], ("f.csv: flags are written as Parquet",)),
         ([path, "--beta", 1, "--columns", "prompt=a", "prompt=b"], ("named before",)),
         ([path, "--beta", 1, "--columns", "prompt=a"], ("pairs.parquet: no column 'a'",)),
         ([tmp_path / "none.csv", "--beta", 1], ("none.csv: no such file",)),
@@ -237,6 +248,24 @@ def test_unusable_input_is_one_line_and_exit_code_2(
     path.write_bytes(content)
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     refused(capsys, [path, "--beta", 1], "pip install 'prefeq[data]'")
+
+
+def test_the_option_that_names_a_missing_column_is_shown(tmp_path: Path, capsys: Any) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("logp_ref_w,logp_ref_l,my score\n-1,-2,3\n")
+    said = "--columns ref_chosen_logps=logp_ref_w ref_rejected_logps=logp_ref_l"
+    refused(capsys, [path, "--beta", 1], said)
+    assert audit(path, "--beta", 1, *said.split()) == 0
+
+
+def test_output_that_cannot_be_written_is_one_line(path: Path) -> None:
+    command = [sys.executable, "-m", "prefeq", "audit", str(path), "--beta", "0.1"]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60, check=False
+        )
+    words = "prefeq: error: the output cannot be written: No space left on device\n"
+    assert (done.returncode, done.stderr) == (2, words)
 
 
 def test_the_bar_ends_where_the_work_ends(

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import math
+import sys
 
 import numpy as np
 import pytest
+from llm import naive
 
+import prefeq as pq
 from prefeq.llm.certificates import certificate
 from prefeq.llm.plan import FAMILY
 from prefeq.losses import LOSSES, Reference
@@ -58,11 +62,69 @@ def test_it_is_sharp(name: str) -> None:
 
 def test_certificates_at_the_ends() -> None:
     nothing = certificate(LOSSES["dpo"], 0.0, -800.0, -800.0, 1.0)
-    assert nothing["mean_margin_at_least"] == math.inf
-    assert nothing["misaligned_share_at_most"] == 0.0
+    assert nothing["mean_margin_at_least"] == pytest.approx(-800 - math.log(sys.float_info.min))
+    assert nothing["misaligned_share_at_most"] == 1.0
+    assert nothing["loss_that_aligns"] is None
+    assert certificate(LOSSES["dpo"], 0.0, 0.0, 0.0, 1.0)["misaligned_share_at_most"] < 1e-300
     far = certificate(LOSSES["dpo"], 1e-300, -600.0, -600.0, 1.0)
     assert far["misaligned_share_at_most"] == pytest.approx(1e-300 / math.exp(-600))
     lost = certificate(LOSSES["easy"], 0.1, -math.inf, -math.inf, 1.0)
     assert lost["misaligned_share_at_most"] == 1.0
     assert certificate(LOSSES["ipo"], 0.1, -9.0, -9.0, 1.0)["loss_that_aligns"] is None
     assert certificate(LOSSES["dpo"], math.inf, 0.0, 0.0, 1.0)["mean_margin_at_least"] == -math.inf
+
+
+@pytest.mark.parametrize(
+    ("beta", "margin", "ref_margin"),
+    [(1.0, -1.0, -800.0), (10.0, 0.0, -80.0), (1e6, 3.0, 0.0), (1.0, -1.0, -730.0), (1, 0, -745.1)],
+)
+@pytest.mark.parametrize("name", ["dpo", "hypo", "smooth", "easy", "cdpo"])
+def test_a_loss_that_underflowed_is_no_loss_of_zero(
+    name: str, beta: float, margin: float, ref_margin: float
+) -> None:
+    logps = [-900 + margin, -900, -900 + ref_margin, -900]
+    columns = dict(zip(naive.LOGPS, ([logp] * 100 for logp in logps), strict=True))
+    report = pq.audit(columns, beta=beta)
+    found = report["losses"][name]["certificate"]
+    assert found["mean_margin_at_least"] <= margin
+    assert found["misaligned_share_at_most"] >= (margin <= 0)
+    assert found["mean_margin_at_least"] < math.inf
+
+
+def test_a_target_far_below_certifies_nothing() -> None:
+    columns = dict(zip(naive.LOGPS, ([-3.0], [-1.0], [-1e-300], [-1e-300]), strict=True))
+    report = pq.audit(columns, beta=1.0)
+    assert report["losses"]["easy"]["mean"] == 0
+    found = report["losses"]["easy"]["certificate"]
+    assert found["misaligned_share_at_most"] == 1
+    assert found["loss_that_aligns"] is None
+
+
+def test_margins_of_means_certify_nothing_of_sums() -> None:
+    # summed, the longer answer is the less likely; by the token, the more likely
+    data = dict(zip(naive.LOGPS, ([-30.0], [-20.0], [-90.0], [-10.0]), strict=True))
+    data |= {"chosen_tokens": [1000], "rejected_tokens": [2]}
+    for normalize, other in (("sum", True), ("mean", False)):
+        report = pq.audit(data, beta=10.0, normalize=normalize)
+        for name in FAMILY:
+            found = report["losses"][name]["certificate"]
+            assert found["per_token"] == (other and name in ("simpo", "ipo"))
+            wrong = found["misaligned_share_at_most"]
+            assert (wrong is None) == found["per_token"]
+            assert wrong is None or wrong >= (report["absolute_accuracy"] == 0)
+        assert report["losses"]["simpo"]["mean"] < 1e-30
+
+
+@pytest.mark.parametrize("margin", [-3.0, -5000.0])
+def test_margins_far_below_are_found(margin: float) -> None:
+    loss = LOSSES["cdpo"]
+    found = certificate(loss, float(loss.value(margin, 0.0, 1.0)), 0.0, 0.0, 1.0)
+    assert found["mean_margin_at_least"] == pytest.approx(margin, rel=1e-9)
+
+
+@pytest.mark.parametrize("beta", [1e-154, 1e-200, 1e-298])
+def test_tiny_beta(beta: float) -> None:
+    data = dict(zip(naive.LOGPS, ([-3.0], [-1.0], [-2.0], [-1.0]), strict=True))
+    found = pq.audit(data, beta=beta)["losses"]["ipo"]["certificate"]
+    assert found["misaligned_share_at_most"] == 1
+    json.dumps(pq.audit(data, beta=beta).to_dict(), allow_nan=False)

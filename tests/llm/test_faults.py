@@ -204,8 +204,11 @@ def test_what_causes_positive_numbers_is_told_apart(rng: np.random.Generator) ->
 def test_answers_of_one_length(rng: np.random.Generator) -> None:
     data = healthy(rng)
     lengths = {name: np.full(400, 64) for name in ("chosen_tokens", "rejected_tokens")}
-    assert found(data | lengths) == ("truncated",)
-    assert set(found(means(data | lengths, rng))) == {"truncated", "sum_mean"}
+    assert found(data | lengths) == ()  # of a fixed length, as far as anyone can see
+    assert found(means(data | lengths, rng)) == ("sum_mean",)
+    for size, n in ((8, 200), (10, 3)):
+        few = healthy(rng, n) | {name: np.full(n, size) for name in lengths}
+        assert found(few) == ()
 
 
 def test_labels_reversed_by_probability(rng: np.random.Generator) -> None:
@@ -229,3 +232,113 @@ def test_faults_are_found_whatever_the_cutting(rng: np.random.Generator) -> None
         ]
         merged = parts[2].merge(parts[0]).merge(parts[1])
         assert AuditReport.of(merged)["faults"] == AuditReport.of(state)["faults"]
+
+
+def test_rows_that_cannot_be_used_are_told_their_cause(rng: np.random.Generator) -> None:
+    def said(**columns: Any) -> str:
+        (fault, *_) = audit(healthy(rng) | columns, beta=0.1)["faults"]
+        assert fault["name"] == "nonfinite"
+        return str(fault["message"])
+
+    tokens = np.full(400, 20)
+    tokens[[3, 5]] = 0, -1
+    message = said(chosen_tokens=tokens, rejected_tokens=np.full(400, 20))
+    assert "2 of 400 rows cannot be used (chosen_tokens 2)" in message
+    assert "token counts have to be positive" in message
+    assert "float32" not in message
+    huge = np.full(400, -50.0)
+    huge[7] = -1.7e308
+    message = said(ref_chosen_logps=huge, ref_rejected_logps=-huge)
+    assert "their difference is infinite" in message
+    assert "float32" not in message
+    nothing = np.full(400, np.nan)
+    message = said(**dict.fromkeys((*POLICY, *REFERENCE), nothing))
+    for name in (*POLICY, *REFERENCE):
+        assert f"{name} 400" in message
+    assert "difference" not in message
+    assert "recompute these rows in float32" in message
+
+
+@pytest.mark.parametrize(
+    ("least", "most", "nats"), [(3, 30, 0.1), (2, 10, 0.1), (2, 10, 0.2), (1, 8, 0.1)]
+)
+def test_sums_of_short_answers_are_no_means(least: int, most: int, nats: float) -> None:
+    for seed in range(50):
+        rng = np.random.default_rng(seed)
+        ends = np.log([least, most])
+        tokens = np.exp(rng.uniform(*ends, (2, 1000))).astype(int)
+        ref = -tokens * rng.gamma(6, nats / 6, (2, 1000))
+        lengths = dict(zip(("chosen_tokens", "rejected_tokens"), tokens, strict=True))
+        assert found(dict(zip(REFERENCE, ref, strict=True)) | lengths) == ()
+        if seed < 5:
+            ref = ref / tokens
+            ref[:, seed] = 0.0  # nothing is the logarithm of nothing
+            assert found(dict(zip(REFERENCE, ref, strict=True)) | lengths) == ("sum_mean",)
+
+
+def test_sums_that_lie_in_the_first_tokens_are_no_means() -> None:
+    rng = np.random.default_rng(0)
+    tokens = rng.integers(50, 501, (2, 1000))
+    ref = -(10 + 0.002 * tokens) * rng.gamma(400, 1 / 400, (2, 1000))
+    lengths = dict(zip(("chosen_tokens", "rejected_tokens"), tokens, strict=True))
+    assert found(dict(zip(REFERENCE, ref, strict=True)) | lengths) == ()
+
+
+def labelled(gap: np.ndarray, **more: Any) -> Data:
+    rng, n = np.random.default_rng(1), len(gap)
+    data = dict(zip(REFERENCE, rng.normal(-50, 1, (2, n)), strict=True))
+    return data | {"chosen_reward": gap, "rejected_reward": np.zeros(n), **more}
+
+
+def test_few_labels_are_not_called_reversed() -> None:
+    assert found(labelled(np.full(4, -0.01))) == ()
+    assert found(labelled(np.full(9, -1.0))) == ()
+    assert found(labelled(np.full(40, -1.0))) == ("label_reversed",)
+
+
+def test_labels_of_a_prompt_go_together() -> None:
+    prompt = np.repeat(np.arange(10), 100)
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        fair = np.where(rng.random(1000) < rng.beta(2, 2, 10)[prompt], 1.0, -1.0)
+        assert found(labelled(fair, prompt=prompt)) == ()
+    two = np.where(rng.random(1000) < 0.6, -1.0, 1.0)
+    assert found(labelled(two, prompt=np.arange(1000) % 2)) == ()
+    assert found(labelled(two, prompt=np.arange(1000) % 200)) == ("label_reversed",)
+
+
+def test_an_answer_that_is_longer_does_not_hide_a_limit(rng: np.random.Generator) -> None:
+    data = healthy(rng, 2000)
+    names = ("chosen_tokens", "rejected_tokens")
+    limit = int(np.quantile(data["chosen_tokens"], 0.822))
+    data |= {name: np.minimum(data[name], limit) for name in names}
+    (alone,) = audit(data, beta=0.1)["faults"]
+    data["chosen_tokens"][5] = limit + 1
+    report = audit(data, beta=0.1)
+    (fault,) = report["faults"]
+    assert fault["name"] == alone["name"] == "truncated"
+    count = sum(int(np.sum(data[name] == limit)) for name in names)
+    assert fault["count"] == count
+    assert f"exactly {limit} tokens, and 1 more" in fault["message"]
+    assert fault["rows"] == []  # they are not kept
+    assert "truncated" in repr(report)
+    assert "truncated" in report.to_html()
+
+
+def test_margins_of_a_few_unrelated_pairs_are_not_called_swapped() -> None:
+    for n in (10, 20):
+        for seed in range(100):
+            logps = -np.random.default_rng(seed).gamma(4, 30, (4, n))
+            assert found(dict(zip(naive.LOGPS, logps, strict=True))) == ()
+
+
+def test_step_0_is_compared_in_nats_whatever_the_normalisation(rng: np.random.Generator) -> None:
+    data = policy_is_reference(healthy(rng), rng)
+    off = np.zeros(400)
+    off[[3, 8]] = 0.25, 7.0
+    data |= {"chosen_logps": data["chosen_logps"] - off, "rejected_logps": data["rejected_logps"]}
+    data["rejected_logps"] = data["rejected_logps"] - off[::-1] / 2
+    for normalize in ("sum", "mean"):
+        (fault,) = audit(data, beta=0.1, step0=True, normalize=normalize)["faults"]
+        assert "by up to 7 nats" in fault["message"]
+        assert fault["count"] == 4

@@ -150,7 +150,10 @@ def misplaced(text: str) -> list[str]:
             first = "".join(row[0].itertext())
             for column, cell in zip(header[1:], row[1:], strict=True):
                 paths = [str(data.get("data-figure")) for data in cell.iter("data")]
-                if len(paths) == 3 and paths[1:] != [f"{paths[0]}_interval/{end}" for end in "01"]:
+                own = f"{paths[0]}_interval" if paths else ""
+                if own.startswith(("exit_time/", "critical_")):
+                    own = paths[0].replace("/quantiles/", "/bounds/")
+                if len(paths) == 3 and paths[1:] != [f"{own}/{end}" for end in "01"]:
                     wrong += paths
                 for path in paths[:1]:
                     kind, _, rest = path.partition("/")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import math
 
 import numpy as np
@@ -64,3 +66,11 @@ def test_what_is_stored_has_a_place() -> None:
     assert Plan(0.1).per_token == "ref"
     assert Plan(0.1, layout=Layout(tokens=True)).per_token == "other"
     assert Plan(0.1, normalize="mean", layout=Layout(tokens=True)).per_token == "ref"
+
+
+def test_options_of_numpy_are_plain_ones() -> None:
+    plan = Plan(np.float32(0.5), "sum", np.bool_(True), level=np.float64(0.9))  # type: ignore[arg-type]
+    assert plan == Plan(0.5, "sum", True, level=0.9)
+    kinds = [type(value) for value in (plan.beta, plan.step0, plan.level, *plan.betas)]
+    assert set(kinds) == {float, bool}
+    json.dumps(dataclasses.asdict(plan))

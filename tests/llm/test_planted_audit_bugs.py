@@ -52,8 +52,8 @@ BUGS: dict[str, Bug] = {
     "smooth target not smooth": (family, "decay += positive", "decay = positive * 1"),
     "quantiles not turned round": (
         figures,
-        'ref = _ranked(state, "ref", falling=True)[:, 1]',
-        'ref = _ranked(state, "ref")[:, 1]',
+        'ref = _ranked(state, "ref", falling=True)\n    found',
+        'ref = _ranked(state, "ref")\n    found',
     ),
     "interval of all rows": (
         figures,

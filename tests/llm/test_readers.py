@@ -16,6 +16,7 @@ from llm import naive, shards
 from pyarrow import parquet
 
 import prefeq as pq
+from prefeq import cli
 from prefeq.errors import TableError
 from prefeq.llm.formats import base
 from prefeq.llm.readers import open_shards
@@ -45,7 +46,10 @@ def fitting(data: dict[str, Any], suffix: str) -> dict[str, Any]:
 
 
 def report(source: Any, **options: Any) -> dict[str, Any]:
-    return pq.audit(source, beta=0.1, **options).to_dict()
+    """Return all that a report says but which files it is of."""
+    form = pq.audit(source, beta=0.1, **options).to_dict()
+    del form["files"]
+    return form
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
@@ -253,9 +257,9 @@ def test_a_text_that_is_cut_short_is_named_with_its_row(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     head = "ref_chosen_logps,ref_rejected_logps\n-1,-2\n"
     for text, words in (
-        (head + "-3", ("a.csv:1", "1 values for 2 columns")),
-        (head + "-3,-4,5", ("a.csv:1", "3 values for 2 columns")),
-        (head + "-3,much", ("a.csv:1", "ref_rejected_logps = 'much' is not a number")),
+        (head + "-3", ("a.csv: row 1 (line 3): 1 values for 2 columns",)),
+        (head + "\n\n-3,-4,5", ("a.csv: row 1 (line 5): 3 values for 2 columns",)),
+        (head + "-3,much", ("row 1 (line 3): ref_rejected_logps = 'much' is not a number",)),
         (head + '-3,"4', ("line 3", "is not CSV")),
         (head.replace("rejected", "chosen"), ("no column ref_rejected_logps",)),
         (head.replace("\n", ",ref_chosen_logps\n", 1), ("appears twice",)),
@@ -269,18 +273,30 @@ def test_a_text_that_is_cut_short_is_named_with_its_row(tmp_path: Path) -> None:
         else:
             refused(path, "a.csv", *words)
     path.write_bytes(head.encode() + b"\xff,\xfe\n")
-    refused(path, "a.csv", "cannot be read")
+    refused(path, "a.csv: is not UTF-8 (byte 0xff); save it as UTF-8")
+    for mark, word in ((";", "semicolons"), ("\t", "tabs")):
+        path.write_text(head.replace(",", mark))
+        refused(path, f"a.csv: its columns are separated by {word}")
     path = tmp_path / "a.jsonl"
     row = '{"ref_chosen_logps": -1, "ref_rejected_logps": -2}\n'
     for text, words in (
         (row + row[:20], ("line 2 is not JSON",)),
         (row + "\n[1]", ("line 3 is no JSON object",)),
-        (row + row.replace("-2", '"x"'), ("a.jsonl:1: ref_rejected_logps = 'x'",)),
-        (row + row.replace("-2", "[-2, -3]"), ("a.jsonl:1: ref_rejected_logps = [-2, -3]",)),
-        (row.replace("-2", "[-2, -3]"), ("a.jsonl:0: ref_rejected_logps = [-2, -3]",)),
-        (row + row.replace("-2", "1" + "0" * 400), ("a.jsonl:1: ref_rejected_logps",)),
-        (row + row.replace("}", ', "prompt": "p"}'), ("a.jsonl:1 has prompt",)),
-        (row.replace("}", ', "prompt": null}'), ("a.jsonl:0: has no prompt",)),
+        (row + row.replace("-2", '"x"'), ("a.jsonl: row 1 (line 2): ref_rejected_logps = 'x'",)),
+        (
+            row + row.replace("-2", "[-2, -3]"),
+            ("a.jsonl: row 1 (line 2): ref_rejected_logps = [-2, -3]",),
+        ),
+        (
+            row.replace("-2", "[-2, -3]"),
+            ("a.jsonl: row 0 (line 1): ref_rejected_logps = [-2, -3]",),
+        ),
+        (
+            row + row.replace("-2", "1" + "0" * 400),
+            ("a.jsonl: row 1 (line 2): ref_rejected_logps",),
+        ),
+        (row + row.replace("}", ', "prompt": "p"}'), ("a.jsonl: row 1 (line 2): has prompt",)),
+        (row.replace("}", ', "prompt": null}'), ("a.jsonl: row 0 (line 1): has no prompt",)),
         ("\n\n", ("there are none",)),
     ):
         path.write_text(text)
@@ -373,7 +389,8 @@ def test_a_row_without_its_name_or_prompt_is_refused(
         values = [kind(1), None, kind(2)]
         data = {"ref_chosen_logps": [-1.0] * 3, "ref_rejected_logps": [-2.0] * 3, name: values}
         path = shards.write(tmp_path / f"a.{suffix}", data)
-        refused(path, f"{path}:1: has no {name}; give every row one, or none")
+        line = " (line 2)" if suffix == "jsonl" else ""
+        refused(path, f"{path}: row 1{line}: has no {name}; give every row one, or none")
 
 
 @pytest.mark.parametrize("suffix", ["parquet", "arrow", "feather", "csv"])
@@ -416,6 +433,11 @@ def test_names_that_name_nothing_are_refused(tmp_path: Path, data: dict[str, Any
     refused(tmp_path, "holds no file of pairs")
     (tmp_path / "a.txt").write_text("x")
     refused(tmp_path / "a.txt", "unknown kind of file '.txt'", ".parquet")
+    (tmp_path / "a.csv.gz").write_text("x")
+    refused(tmp_path / "a.csv.gz", "a.csv.gz: packed files are not read; unpack it first")
+    for url in ("https://x.org/a.csv", "s3://bucket/a.parquet", "hf://datasets/a"):
+        refused(url, f"{url}: URLs are not read; download it first")
+    refused("-", "standard input is not read; save it to a file")
     path = shards.write(tmp_path / "a[1].csv", naive.only(data, "policy"))
     assert report(path)["excluded"] == 3  # a name, though it looks like a pattern
     refused(path, "a[1].csv", "no column 'x' for prompt", columns={"prompt": "x"})
@@ -455,6 +477,55 @@ def test_row_groups_are_not_read_whole(tmp_path: Path, rng: Any) -> None:
         held = [pa.total_allocated_bytes() - before for _ in shard.batches()]
         assert len(held) == n // base.ROWS
         assert max(held) < 4 * 16 * base.ROWS  # all of it is 8 pieces of 16 bytes a row
+
+
+LOOKALIKES = {"score_chosen": "chosen_reward", "score_rejected": "rejected_reward"}
+"""UltraFeedback's names."""
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_columns_that_look_like_ours_are_named(
+    tmp_path: Path, rng: np.random.Generator, suffix: str
+) -> None:
+    data = naive.only(naive.draw(rng, 60)) | {theirs: rng.normal(size=60) for theirs in LOOKALIKES}
+    path = shards.write(tmp_path / f"a.{suffix}", data)
+    for source in (path, data):
+        found = pq.audit(source, beta=0.1)
+        assert found["unused_columns"] == LOOKALIKES
+        words = " ".join(f"{found}".split())
+        said = "chosen_reward=score_chosen" if source is path else "'chosen_reward': 'score_cho"
+        assert "not used: score_chosen, score_rejected; if they" in words
+        assert said in words
+        assert said in found._repr_html_().replace("&#x27;", "'")
+        assert "say that score_chosen and score_rejected are chosen_reward and" in found.verdict[1]
+        named = pq.audit(source, beta=0.1, columns={o: t for t, o in LOOKALIKES.items()})
+        assert (named["unused_columns"], named["reward_gap"]) == ({}, "rewards")
+        assert "not used" not in f"{named}"
+    two = shards.write(tmp_path / f"b.{suffix}", naive.only(naive.draw(rng, 9)))
+    assert report([two, path]) == report([path, two])
+    assert report([two, path])["unused_columns"] == LOOKALIKES
+    if suffix != "safetensors":  # texts are no rewards
+        path = shards.write(path, data | {theirs: ["good"] * 60 for theirs in LOOKALIKES})
+        assert report(path)["unused_columns"] == {}
+
+
+def test_flags_of_an_audit_are_no_pairs(tmp_path: Path, data: dict[str, Any]) -> None:
+    bare = naive.only(data, "policy")
+    for suffix in ("parquet", "csv"):
+        run = tmp_path / suffix
+        run.mkdir()
+        path = shards.write(run / f"a.{suffix}", bare)
+        flags = run / "flags.parquet"
+        for _ in range(2):
+            args = ["audit", str(run), "--beta", "0.1", "--flags", str(flags)]
+            assert cli.main(args) == 0
+        with pytest.warns(UserWarning, match=r"flags.parquet: holds the flags that an audit wrote"):
+            assert report(run) == report(path)
+        with pytest.warns(UserWarning, match="is passed over"):
+            assert report(f"{run}/*") == report(path)
+        refused(flags, "flags.parquet: holds the flags that an audit wrote, no pairs; name what")
+        path.unlink()
+        refused(run, "flags.parquet: holds the flags")
 
 
 def test_long_prompts_take_the_room_they_take(tmp_path: Path) -> None:

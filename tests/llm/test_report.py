@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from llm import naive
+from llm import naive, shards
 from llm.test_faults import PLANTED, healthy
 
 import prefeq as pq
@@ -162,3 +163,87 @@ def test_the_choice_of_normalisation_is_visible(rng: np.random.Generator, normal
     assert report["violation_rate"] == rates[normalize]
     assert rates["sum"] > rates["mean"] > 0
     assert ("summed" if normalize == "sum" else "averaged") in report.verdict[0]
+
+
+def test_counts_stand_beside_shares_of_few_pairs(rng: np.random.Generator) -> None:
+    data = healthy(rng)
+    report = pq.audit(data, beta=0.1)
+    for line in repr(report).splitlines():
+        if line.startswith("violate the assumption"):
+            assert line.split()[7:9] == [
+                percent(report["violation_rate"]).removesuffix(" %"),
+                str(round(report["violation_rate"] * report["pairs"])),
+            ]
+    many = pq.audit({name: np.tile(values, 30) for name, values in data.items()}, beta=0.1)
+    assert "  pairs  " in repr(report)
+    assert "  pairs  " not in repr(many)
+
+
+def test_one_is_singular_and_units_stay_with_their_numbers() -> None:
+    one = pq.audit(
+        beta=1.0, ref_chosen_logps=[-1.0, np.nan], ref_rejected_logps=[-2.0, -2.0],
+        prompt=["a", "a"],
+    )  # fmt: skip
+    assert "1 pair, 1 row left out" in repr(one)
+    facts = re.sub("<.*?>", "", one.to_html())
+    assert "1 pair on 1 prompt · 1 row left out" in facts
+    single = pq.audit(beta=1.0, ref_chosen_logps=[-1.0], ref_rejected_logps=[-2.0])
+    assert single.verdict[0].endswith("above one half in 100 % of 1 pair.")
+    reports = [pq.audit(beta=b, ref_chosen_logps=[-1.0] * n, ref_rejected_logps=[-2.0] * n)
+               for b in (0.1, 0.12345) for n in (1, 10, 100, 1000)]  # fmt: skip
+    for report in reports:
+        assert not any(line.startswith("%") for line in repr(report).splitlines()[:8])
+
+
+def test_a_verdict_without_rewards(rng: np.random.Generator) -> None:
+    def said(ref_margins: Any) -> str:
+        chosen = np.asarray(ref_margins, float) - 50
+        rejected = np.full(len(chosen), -50.0)
+        return pq.audit(beta=1.0, ref_chosen_logps=chosen, ref_rejected_logps=rejected).verdict[0]
+
+    wrong = said([-2.0] * 10 + [-3.0] * 10)
+    assert "asks for a label surer than" in wrong
+    right = said([2.0] * 60 + [-1.0] * 40)
+    assert "no more than a label above one half in 60.0 % of 100 pairs, and surer than 73" in right
+    assert said([2.0] * 100).endswith("no more than a label above one half in 100 % of 100 pairs.")
+
+
+def test_a_bound_that_bounds_nothing_is_a_dash(rng: np.random.Generator) -> None:
+    report = pq.audit(healthy(rng), beta=0.1)
+    bounds = {
+        name: loss["certificate"]["misaligned_share_at_most"]
+        for name, loss in report["losses"].items()
+        if loss["certificate"]
+    }
+    assert 1.0 in bounds.values()
+    lines = {line.split()[0]: line.split() for line in repr(report).splitlines() if line}
+    for name, bound in bounds.items():
+        shown = "-" if bound is None or bound >= 1 else percent(bound).removesuffix(" %")
+        assert lines[name][-1] == shown
+        path = f'data-figure="losses/{name}/certificate/misaligned_share_at_most"'
+        assert (path in report.to_html()) == (bound is not None and bound < 1)
+    assert "<= % wrong" in repr(report)
+
+
+def test_files_are_counted_and_named(tmp_path: Path, rng: np.random.Generator) -> None:
+    data = naive.only(naive.draw(rng, 2))
+    for i in range(25):
+        shards.write(tmp_path / f"{i:02}.csv", data)
+    report = pq.audit(tmp_path, beta=0.1)
+    names = [f"{tmp_path}/{i:02}.csv" for i in range(20)]
+    assert report["files"] == {"count": 25, "names": names}
+    assert "04.csv</code> and 20 more" in report.to_html()
+    assert pq.audit(data, beta=0.1)["files"] is None
+    assert "columns in memory" in pq.audit(data, beta=0.1).to_html()
+
+
+def test_exit_times_have_their_bounds_on_the_page(rng: np.random.Generator) -> None:
+    page = pq.audit(healthy(rng), beta=0.1).to_html()
+    for end in (0, 1):
+        assert f'data-figure="exit_time/bounds/0.95/{end}"' in page
+
+
+def test_no_backticks_on_the_page(rng: np.random.Generator) -> None:
+    page = pq.audit(healthy(rng), beta=0.1).to_html()
+    assert "`" not in page
+    assert "the released <code>easy</code> branch" in page

@@ -245,7 +245,12 @@ def _count(text: str) -> str:
 def _key(text: str) -> str:
     form = json.loads(text)
     del form["state"]["sums"]
-    return json.dumps(form | {"digest": sealed._digest(form["state"])})
+    return json.dumps(form | {"digest": sealed._digest([form["more"], form["state"]])})
+
+
+def _nothing_more(text: str) -> str:
+    form = json.loads(text) | {"more": {}}
+    return json.dumps(form | {"digest": sealed._digest([{}, form["state"]])})
 
 
 def _version(text: str) -> str:
@@ -260,7 +265,8 @@ DAMAGES: dict[str, Callable[[str], str]] = {
     "not JSON ": lambda text: "",
     "no state of an audit ": lambda text: "[]",
     "not a number of strict JSON": lambda text: text.replace("0.95", "NaN"),
-    "KeyError|'looks'": lambda text: json.dumps(json.loads(text) | {"more": {}}),
+    "its digest is another ": lambda text: json.dumps(json.loads(text) | {"more": {}}),
+    "KeyError|'looks'": _nothing_more,
 }
 
 
@@ -305,16 +311,41 @@ def test_what_cannot_be(folder: Path, states: Path, tmp_path: Path, capsys: Any)
     for option in ({"resume": states}, {"scheduler": "tcp://127.0.0.1:1"}):
         with pytest.raises(pq.ProblemError, match="resume and scheduler are for files"):
             report(data, **option)
-    with pytest.raises(pq.ProblemError, match=r"0\.parquet: no folder for states"):
+    with pytest.raises(pq.ProblemError, match=r"0\.parquet: is a file; name a folder"):
         report(folder, resume=folder / "0.parquet")
     with pytest.raises(pq.ProblemError, match="no folder for states"):
         report(folder, resume=tmp_path / "no" / "states")
+    for itself in (folder, folder / ".." / "run"):
+        with pytest.raises(pq.ProblemError, match="holds the pairs themselves; name another"):
+            report(folder, resume=itself)
+    assert len(list(folder.iterdir())) == COUNT
     flags = tmp_path / "flags.parquet"
     args = ["audit", str(folder), "--beta", "0.1", "--flags", str(flags)]
     assert cli.main([*args, "--resume", str(states)]) == 2
     assert "written in one go" in capsys.readouterr().err
     assert not flags.exists()
     assert not states.exists()
+
+
+def test_an_interruption_says_what_is_stored(
+    folder: Path, states: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    batches = Shard.batches
+
+    def interrupted(self: Shard, *args: Any) -> Any:
+        if self.path.name == "3.parquet":
+            raise KeyboardInterrupt
+        return batches(self, *args)
+
+    monkeypatch.setattr(Shard, "batches", interrupted)
+    args = ["audit", str(folder), "--beta", "0.1", "--resume", str(states)]
+    for _ in range(2):
+        assert cli.main(args) == 130
+        note, last = capsys.readouterr().err.splitlines()
+        assert note.startswith(f"prefeq: note: 3 of 5 shards are stored in {states}; the same")
+        assert last == "prefeq: interrupted"
+    assert cli.main(args[:-2]) == 130
+    assert capsys.readouterr().err == "prefeq: interrupted\n"
 
 
 def test_names_of_shards_that_no_file_could_have(tmp_path: Path, states: Path) -> None:
@@ -335,3 +366,20 @@ def test_every_shard_is_some_ranks() -> None:
     for world in (1, 2, 3, 7):
         parts = [Ranks(rank, world).share(range(5)) for rank in range(world)]
         assert sorted(i for part in parts for i in part) == list(range(5))
+
+
+def test_a_change_in_the_middle_of_a_file_is_seen(tmp_path: Path) -> None:
+    path = tmp_path / "long.csv"
+    path.write_text("ref_chosen_logps,ref_rejected_logps\n" + "-30,-50\n" * 100_000)
+    about, (shard,) = path.stat(), open_shards(path)
+    before = finished.looks(shard)
+    content = path.read_bytes()
+    for start in (2**16, len(content) // 3, len(content) // 2, len(content) - 2**17):
+        changed = content[:start] + content[start : start + 2**16].replace(b"3", b"7")
+        path.write_bytes(changed + content[start + 2**16 :])
+        os.utime(path, ns=(about.st_atime_ns, about.st_mtime_ns))
+        assert path.stat().st_size == about.st_size
+        assert finished.looks(shard) != before
+    path.write_bytes(content)
+    os.utime(path, ns=(about.st_atime_ns, about.st_mtime_ns))
+    assert finished.looks(shard) == before

@@ -99,3 +99,13 @@ def test_buckets_keep_the_order() -> None:
 @given(st.integers(1, 10**9), st.integers(0, 1000))
 def test_ranks_are_those_of_exact_arithmetic(total: int, thousandths: int) -> None:
     assert rank_of(thousandths / 1000, total) == max(1, -(-thousandths * total // 1000))
+
+
+def test_values_just_beyond_the_dense_buckets_are_counted() -> None:
+    edge = 2.0**16 - 2.0**-10
+    for value in (math.nextafter(edge, 0), edge, 65_536.0, math.nextafter(65_536.0, math.inf)):
+        for values in ([1.0, value], [-value, 1.0], [-value, value]):
+            found = sketched(values)
+            assert found.total == 2
+            assert sum(found.far.values()) == sum(abs(v) >= edge for v in values)
+            check(values)

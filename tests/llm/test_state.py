@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import pickle
 from typing import Any
 
@@ -139,3 +140,16 @@ def test_rows_are_named_by_source_and_number() -> None:
     state = audit_batches(batches, plan_of(batches))
     names = [row["row"] for row in AuditReport.of(state)["examples"]["ref_below_zero"]]
     assert names == ["x", "b.parquet:10"]
+
+
+def test_an_end_at_zero_has_one_sign_whatever_the_order() -> None:
+    def batch(name: str, x: float) -> Batch:
+        columns: dict[str, Any] = dict(zip(naive.LOGPS, ([x], [0.0], [0.0], [0.0]), strict=True))
+        return Batch.of(columns, source=name)
+
+    batches = [batch("a", -0.0), batch("b", 0.0)]
+    plan = plan_of(batches)
+    states = [audit_batches(order, plan) for order in (batches, batches[::-1], batches[:1])]
+    for state in states:
+        ends = [*state.lows.values(), *state.highs.values()]
+        assert all(math.copysign(1, end) > 0 for end in ends if end == 0)

@@ -48,7 +48,7 @@ def planted(self, track=None):
             os.kill(os.getpid(), signal.SIGKILL)
         if (HERE / f"break {{self.path.name}}").exists():
             raise RuntimeError("a bug")
-        sealed.FORMAT = 1 + (HERE / "other version").exists()
+        sealed.FORMAT = 2 + (HERE / "other version").exists()
         yield batch
 
 Shard.batches = planted
@@ -205,7 +205,9 @@ def test_what_else_workers_may_do(told: Path, scheduler: str) -> None:
         pq.audit(told / "run", beta=0.1, scheduler=scheduler)
 
 
-@pytest.mark.parametrize("address", ["tcp://127.0.0.1:1", "foo://x:1", "tls://127.0.0.1:1"])
+@pytest.mark.parametrize(
+    "address", ["tcp://127.0.0.1:1", "foo://x:1", "tls://127.0.0.1:1", "foo", "127.0.0.1:1"]
+)
 def test_no_such_scheduler(
     here: Path, address: str, capsys: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -217,6 +219,16 @@ def test_no_such_scheduler(
     error = capsys.readouterr().err
     assert f"scheduler {address}: cannot be reached" in error
     assert error.count("\n") == 1
+
+
+def test_no_client_is_made_where_nothing_answers(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a client that never was leaves behind is a traceback, long after the message."""
+    monkeypatch.setattr("distributed.Client", lambda *_, **__: pytest.fail("a client is made"))
+    for address in ("foo", "tcp://127.0.0.1:1", "127.0.0.1:1", "tcp://[::1]:1"):
+        with pytest.raises(pq.ProblemError, match="cannot be reached"):
+            pq.audit(here / "run", beta=0.1, scheduler=address)
 
 
 def test_a_scheduler_without_workers(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:

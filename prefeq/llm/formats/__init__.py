@@ -2,7 +2,8 @@
 
 A format has two functions: `head(path)`, from the beginning of a file (or where it keeps its
 index), and `pieces(path, names)`, which yields (columns, share of the file that is done) in the
-order of the rows. No more than a piece is held: 2¹⁷ rows, or one record batch of an Arrow file.
+order of the rows; one of text has `line(path, row)`, too: where people find a row. No more than a
+piece is held: 2¹⁷ rows, or one record batch of an Arrow file.
 """
 
 from __future__ import annotations
@@ -21,10 +22,11 @@ class Format(NamedTuple):
     kind: str
     head: Callable[[Path], Head]
     pieces: Callable[[Path, Sequence[str]], Pieces]
+    line: Callable[[Path, int], int] | None = None
 
 
-_CSV = Format("CSV", text.csv_head, text.csv_pieces)
-_JSON = Format("JSON Lines", text.json_head, text.json_pieces)
+_CSV = Format("CSV", text.csv_head, text.csv_pieces, text.csv_line)
+_JSON = Format("JSON Lines", text.json_head, text.json_pieces, text.json_line)
 _PARQUET = Format("Parquet", arrow.parquet_head, arrow.parquet_pieces)
 _ARROW = Format("Arrow", arrow.arrow_head, arrow.arrow_pieces)
 _NPZ = Format("npz", arrays.npz_head, arrays.npz_pieces)

@@ -37,7 +37,8 @@ def _one_length(path: Path, columns: dict[str, _Column], names: Sequence[str]) -
 def _columns_head(columns: dict[str, _Column]) -> Head:
     integers = frozenset(name for name, c in columns.items() if c.dtype.kind in "iu")
     rows = next((c.rows for name, c in columns.items() if name in KNOWN), None)
-    return Head(list(columns), integers, rows)
+    flat = (name for name, c in columns.items() if c.dtype.kind in "fiu" and c.rows >= 0)
+    return Head(list(columns), integers, rows, frozenset(flat))
 
 
 def _flat(path: Path, name: str, shape: Sequence[int]) -> int:
@@ -125,7 +126,7 @@ def safetensors_head(path: Path) -> Head:
     found = _safetensors_columns(path)
     head = _columns_head({name: column for name, (column, _) in found.items()})
     return Head(head.names, head.integers - {n for n, (_, k) in found.items() if k == "BF16"},
-                head.rows)  # fmt: skip
+                head.rows, head.numbers)  # fmt: skip
 
 
 def safetensors_pieces(path: Path, names: Sequence[str]) -> Pieces:

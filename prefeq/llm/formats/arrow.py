@@ -14,6 +14,24 @@ from prefeq.llm.formats.base import Head, Pieces
 BUFFER = 2**20
 """Bytes of a Parquet column that are read at a time."""
 
+FLAGS = b"prefeq.flags"
+"""What the footer of a file of flags holds, so that it is not taken for pairs."""
+
+
+def is_flags(path: Path) -> bool:
+    """Tell whether a Parquet file is one of `FlagsFile`, by its footer; no pyarrow is needed."""
+    try:
+        with path.open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(0, size - 8))
+            length = int.from_bytes(file.read(4), "little")
+            if file.read(4) != b"PAR1" or length > size - 8:
+                return False
+            file.seek(size - 8 - length)
+            return FLAGS in file.read(length)
+    except OSError:
+        return False
+
 
 def need_pyarrow() -> Any:
     """Return pyarrow; raise a `TableError` that says how to install it."""
@@ -26,8 +44,9 @@ def need_pyarrow() -> Any:
 
 def _arrow_type_head(schema: Any, rows: int | None) -> Head:
     types = need_pyarrow().types
-    integers = (field.name for field in schema if types.is_integer(field.type))
-    return Head(list(schema.names), frozenset(integers), rows)
+    integers = {field.name for field in schema if types.is_integer(field.type)}
+    floats = {field.name for field in schema if types.is_floating(field.type)}
+    return Head(list(schema.names), frozenset(integers), rows, frozenset(integers | floats))
 
 
 def parquet_head(path: Path) -> Head:

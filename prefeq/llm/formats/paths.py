@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,11 @@ def files_of(path: Path) -> list[Path]:
         if found:
             return [file for each in found for file in files_of(each)]
         raise TableError(f"{path}: no file has such a name")
+    if str(path) == "-":
+        raise TableError("-: standard input is not read; save it to a file, and name that")
+    if url := re.match(r"([a-z][a-z0-9+.-]+):/+(?=.)", str(path)):
+        shown = f"{url[1]}://{str(path)[url.end() :]}"
+        raise TableError(f"{shown}: URLs are not read; download it first, and name the file")
     raise TableError(f"{path}: no such file or folder")
 
 

@@ -12,13 +12,37 @@ from typing import Any
 
 from prefeq.errors import TableError
 from prefeq.llm.formats import base
-from prefeq.llm.formats.base import KNOWN, Head, Pieces
+from prefeq.llm.formats.base import KNOWN, Head, Pieces, RowError
 
 
 def csv_head(path: Path) -> Head:
-    """Return the header of a CSV file."""
+    """Return the header of a CSV file, and what its first row holds."""
     with path.open(encoding="utf-8-sig", newline="") as file:
-        return Head(next(csv.reader(file, strict=True), []))
+        reader = csv.reader(file, strict=True)
+        names, first = next(reader, []), next(filter(None, reader), [])
+    for mark, word in ((";", "semicolons"), ("\t", "tabs")):
+        if len(names) == 1 and mark in names[0]:
+            raise TableError(
+                f"{path}: its columns are separated by {word}; save it with commas between the "
+                "columns, and points in the numbers"
+            )
+    return Head(names, numbers=frozenset(n for n, v in zip(names, first, strict=False) if _is(v)))
+
+
+def _is(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def csv_line(path: Path, row: int) -> int:
+    """Return the line, counted from 1, at which a row of a CSV file ends."""
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        reader = csv.reader(file)
+        next(islice(filter(None, reader), row + 1, None), None)
+        return reader.line_num
 
 
 def csv_pieces(path: Path, names: Sequence[str]) -> Pieces:
@@ -32,9 +56,10 @@ def csv_pieces(path: Path, names: Sequence[str]) -> Pieces:
             while rows := list(islice(lines, base.LINES)):
                 for i, row in enumerate(rows):
                     if len(row) != len(header):
-                        raise TableError(
-                            f"{path}:{start + i}: {len(row)} values for {len(header)} columns; "
-                            "quote values that contain commas, or restore the file"
+                        raise RowError(
+                            start + i,
+                            f"{len(row)} values for {len(header)} columns; quote values that "
+                            "contain commas, or restore the file",
                         )
                 values = dict(zip(header, zip(*rows, strict=True), strict=True))
                 start += len(rows)
@@ -65,7 +90,18 @@ def _json_rows(path: Path) -> Iterator[tuple[dict[str, Any], int]]:
 
 def json_head(path: Path) -> Head:
     """Return the names in the first row of JSON Lines."""
-    return Head(next(([*row] for row, _ in _json_rows(path)), []))
+    first = next((row for row, _ in _json_rows(path)), {})
+    numbers = (
+        n for n, v in first.items() if isinstance(v, int | float) and not isinstance(v, bool)
+    )
+    return Head(list(first), numbers=frozenset(numbers))
+
+
+def json_line(path: Path, row: int) -> int:
+    """Return the line, counted from 1, of a row of JSON Lines."""
+    with path.open("rb") as file:
+        lines = (number for number, line in enumerate(file, 1) if line.strip())
+        return next(islice(lines, row, None), 0)
 
 
 def json_pieces(path: Path, names: Sequence[str]) -> Pieces:
@@ -77,9 +113,10 @@ def json_pieces(path: Path, names: Sequence[str]) -> Pieces:
         for i, (row, _) in enumerate(piece):
             late = (unread & row.keys()) - ignored
             if late:
-                raise TableError(
-                    f"{path}:{start + i} has {min(late)}, which the first row has not; give every "
-                    "row the same columns (null where there is none)"
+                raise RowError(
+                    start + i,
+                    f"has {min(late)}, which the first row has not; give every row the same "
+                    "columns (null where there is none)",
                 )
         start += len(piece)
         yield {name: [row.get(name) for row, _ in piece] for name in names}, piece[-1][1] / size

@@ -10,6 +10,7 @@ import numpy as np
 from prefeq.errors import TableError
 from prefeq.llm.clusters import text_of
 from prefeq.llm.columns import NUMBERS
+from prefeq.llm.formats.base import RowError
 
 MISSING = frozenset(("", "nan", "na", "n/a", "null", "none"))
 """What stands for a missing number in text, in small letters."""
@@ -30,7 +31,7 @@ def column(name: str, values: Any, source: str, start: int) -> Any:
         values = values.tolist()
     for i, value in enumerate(values):
         if value is None:
-            raise TableError(f"{source}:{start + i}: has no {name}; give every row one, or none")
+            raise RowError(start + i, f"has no {name}; give every row one, or none")
     plain = name == "row_id"
     texts = [v if plain and isinstance(v, int) else text_of(v) for v in values]
     answer = np.empty(len(texts), object)  # of text itself NumPy makes rows of the longest
@@ -56,10 +57,10 @@ def _numbers(name: str, values: Any, source: str, start: int) -> Any:
             return array
     except (TypeError, ValueError, OverflowError):
         pass  # which one, and where, is found out now
-    return np.array([_number(v, name, source, start + i) for i, v in enumerate(values)])
+    return np.array([_number(v, name, start + i) for i, v in enumerate(values)])
 
 
-def _number(value: Any, name: str, source: str, row: int) -> float:
+def _number(value: Any, name: str, row: int) -> float:
     """Return a number; NaN, which is counted and left out, for one that is missing."""
     if value is None or (isinstance(value, str) and value.strip().lower() in MISSING):
         return math.nan
@@ -67,4 +68,4 @@ def _number(value: Any, name: str, source: str, row: int) -> float:
         return float(value)
     except (TypeError, ValueError, OverflowError) as error:
         shown = repr(value) if len(repr(value)) <= 40 else repr(value)[:39] + "…"
-        raise TableError(f"{source}:{row}: {name} = {shown} is not a number") from error
+        raise RowError(row, f"{name} = {shown} is not a number") from error

@@ -62,8 +62,8 @@ TERMS: tuple[tuple[str, Html], ...] = (
         Html(
             f"{REF} &lt; δ &lt; 0: the loss of the pair is below ln 2, its value at the reference, "
             "and the policy still prefers the rejected answer. The <em>exit time</em> is how long "
-            f"gradient flow on one pair's DPO loss needs to leave it, from {REF}; it grows like "
-            f"e<sup>−β {REF}</sup>."
+            f"gradient flow on one pair's DPO loss needs to leave it, all the way from {REF}, "
+            f"wherever the policy is by now; it grows like e<sup>−β {REF}</sup>."
         ),
     ),
     (
@@ -85,7 +85,7 @@ TERMS: tuple[tuple[str, Html], ...] = (
         "At most wrong",
         Html(
             "A bound that follows from the mean loss alone: no more than this share of pairs can "
-            "have δ ≤ 0. Blank where the mean loss bounds nothing."
+            "have δ ≤ 0. A dash where the mean loss bounds nothing."
         ),
     ),
     (
@@ -99,14 +99,17 @@ TERMS: tuple[tuple[str, Html], ...] = (
         "Intervals and quantiles",
         Html(
             "Intervals of shares are Wilson's, by prompt where prompts are given: the pairs of one "
-            "prompt are not independent. Quantiles are exact to one part in a thousand."
+            "prompt are not independent. Quantiles of margins and gaps are exact to one part in a "
+            "thousand. Label probabilities and exit times follow from them, exponentially, so that "
+            "their relative error is larger where β times the margin is large; their bounds stand "
+            "below them."
         ),
     ),
 )
 """Definitions, in the order in which a reader needs them."""
 
 FAULTS = {
-    "nonfinite": "rows that are no numbers",
+    "nonfinite": "rows that cannot be used",
     "positive_logp": "log-probabilities above 0",
     "same_policy": "policy and reference are one model",
     "step0_mismatch": "policy and reference differ before training",

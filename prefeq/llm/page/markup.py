@@ -43,6 +43,16 @@ def join(children: Iterable[Child], between: str = "") -> Html:
     return Html(safe(between).join(safe(part) for part in parts if part is not None))
 
 
+def coded(text: str) -> Html:
+    """Return text in which words between backticks are code.
+
+    >>> coded("the `easy` branch, t < 0")
+    'the <code>easy</code> branch, t &lt; 0'
+    """
+    parts = re.split("`([^`]*)`", text)
+    return join(tag("code", part) if i % 2 else part for i, part in enumerate(parts))
+
+
 def tag(element: str, /, *children: Child, **attributes: str | None) -> Html:
     """Return an element; attributes that are None are left out, and ``data_x_`` is ``data-x``.
 

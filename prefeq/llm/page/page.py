@@ -9,7 +9,7 @@ from prefeq.llm.page.markup import Child, Html, join, tag
 from prefeq.llm.page.pictures import Picture, pictures
 from prefeq.llm.page.svg import named
 from prefeq.llm.page.values import Figures, count, exact, row_name
-from prefeq.llm.verdict import is_sick
+from prefeq.llm.verdict import is_sick, unused_hint
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'"
 """What the page allows itself: its own style, and nothing from anywhere."""
@@ -90,15 +90,21 @@ def fragment(figures: Figures, verdict: tuple[str, str]) -> str:
 
 def _facts(figures: Figures) -> Html:
     gap = {"rewards": "rewards", "label_prob": "label probabilities", None: "not known"}
-    prompts = [] if figures["prompts"] is None else [" on ", count(figures, "prompts"), " prompts"]
+    prompts = (
+        []
+        if figures["prompts"] is None
+        else [" on ", count(figures, "prompts"), " prompt" + "s" * (figures["prompts"] != 1)]
+    )
     parts: tuple[Child, ...] = (
-        [count(figures, "pairs"), " pairs", prompts],
-        [count(figures, "excluded"), " rows left out"],
+        [count(figures, "pairs"), " pair" if figures["pairs"] == 1 else " pairs", prompts],
+        [count(figures, "excluded"), f" row{'' if figures['excluded'] == 1 else 's'} left out"],
         ["β\u00a0=\u00a0", exact(figures, "beta")],
         f"normalize\u00a0=\u00a0{figures['normalize']}",
         f"reward gap: {gap[figures['reward_gap']]}",
     )
-    return tag("p", join(parts, " · "), class_="facts")
+    facts = tag("p", join(parts, " · "), class_="facts")
+    hint = unused_hint(figures)
+    return join([facts, tag("p", hint[0].upper(), hint[1:], class_="facts") if hint else None])
 
 
 def _verdict(figures: Figures, verdict: tuple[str, str]) -> Html:

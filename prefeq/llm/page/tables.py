@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from prefeq.llm.page import guide
-from prefeq.llm.page.markup import Child, Html, tag
+from prefeq.llm.page.markup import Child, Html, coded, join, tag
 from prefeq.llm.page.values import (
     UNKNOWN,
     Figures,
@@ -18,8 +18,12 @@ from prefeq.llm.page.values import (
     share,
 )
 from prefeq.llm.plan import FEW_LABELS, TRAPS
+from prefeq.llm.verdict import counted
 
 REF = guide.REF
+
+FILES_SHOWN = 5
+"""Files named on the page."""
 
 
 def table(caption: str, header: Sequence[Child], rows: Iterable[Sequence[Child]]) -> Html:
@@ -38,12 +42,16 @@ def table(caption: str, header: Sequence[Child], rows: Iterable[Sequence[Child]]
 def rates(figures: Figures) -> Html:
     """Return the headline rates with their intervals."""
     rows = [
-        [[what, " ", tag("span", condition, class_="formula")], *both(figures, name)]
+        [
+            [what, " ", tag("span", condition, class_="formula")],
+            *both(figures, name),
+            UNKNOWN if figures[name] is None else f"{round(figures[name] * figures['pairs']):,}",
+        ]
         for name, (what, condition) in guide.RATES.items()
     ]
-    level = f"{100 * figures['level']:g} %"
-    caption = f"Shares of the pairs, each with its {level} interval"
-    return table(caption, ["share of pairs", "share"], rows)
+    level = f"{100 * figures['level']:g}\u00a0%"
+    caption = f"Shares of the {counted(figures['pairs'], 'pair')}, each with its {level} interval"
+    return table(caption, ["share of pairs", "share", "pairs"], rows)
 
 
 def both(figures: Figures, *path: str | int) -> list[Child]:
@@ -65,14 +73,18 @@ def quantiles(figures: Figures) -> Html | None:
         ("margin", "policy margin δ, nats"),
         ("critical_gap", Html(f"critical gap −β {REF}")),
         ("critical_label_prob", "critical label probability"),
-        ("exit_time", "exit time of DPO’s gradient flow"),
+        ("exit_time", Html(f"DPO’s exit time from {REF}")),
     ):
         if figures[name] is not None:
             has_mean = "mean" in figures[name]
             mean = number(figures, name, "mean") if has_mean else "–"
-            rows.append([what, mean, *(number(figures, name, "quantiles", s) for s in shares)])
+            cells: list[Child] = [number(figures, name, "quantiles", s) for s in shares]
+            if "bounds" in figures[name]:
+                ends = (interval(figures, name, "bounds", s, of=number) for s in shares)
+                cells = [[c, tag("br"), e] for c, e in zip(cells, ends, strict=True)]
+            rows.append([what, mean, *cells])
     header = ["of the pairs", "mean", *(f"{float(s):.0%}" for s in shares)]
-    return table("Means and quantiles", header, rows)
+    return table("Means and quantiles; below what follows from margins, its bounds", header, rows)
 
 
 def relative(figures: Figures) -> Html | None:
@@ -96,13 +108,13 @@ def losses(figures: Figures) -> Html:
         path = ("losses", name)
         rows.append(
             [
-                tag("span", name, title=look_up(figures, *path, "what")),
+                tag("span", name, title=look_up(figures, *path, "what").replace("`", "")),
                 look_up(figures, *path, "normalize"),
                 _mean(figures, *path),
                 *(number(figures, *path, "target", "quantiles", s) for s in targets),
                 *both(figures, *path, "negative_target_share"),
                 *both(figures, *path, "trap_share"),
-                share(figures, *path, "certificate", "misaligned_share_at_most"),
+                _at_most(figures, *path, "certificate", "misaligned_share_at_most"),
             ]
         )
     header = [
@@ -110,6 +122,13 @@ def losses(figures: Figures) -> Html:
         *("targets < 0", "trapped", "at most wrong"),
     ]
     return table("The losses on these pairs, with default parameters", header, rows)
+
+
+def _at_most(figures: Figures, *path: str | int) -> Html:
+    bound = look_up(figures, *path)
+    if bound is not None and bound >= 1:
+        return tag("span", "–", class_="none", title="the mean loss bounds nothing")
+    return share(figures, *path)
 
 
 def _mean(figures: Figures, *path: str | int) -> list[Child]:
@@ -120,7 +139,9 @@ def _mean(figures: Figures, *path: str | int) -> list[Child]:
 
 def meanings(figures: Figures) -> Html:
     """Return what each loss is."""
-    entries = ((tag("dt", n), tag("dd", loss["what"])) for n, loss in figures["losses"].items())
+    entries = (
+        (tag("dt", n), tag("dd", coded(loss["what"]))) for n, loss in figures["losses"].items()
+    )
     return tag("dl", *entries, class_="short")
 
 
@@ -227,7 +248,28 @@ def provenance(figures: Figures, version: str) -> Html:
         ("taken before training (step 0)", "yes" if figures["step0"] else "not said"),
         ("confidence level", exact(figures, "level")),
         ("relative error of quantiles", number(figures, "quantile_error", "relative")),
+        ("files", _files(figures)),
+        ("columns not used that look like ours", _unused(figures)),
         ("computed by", f"prefeq {version}"),
         ("assumption", tag("a", "arXiv:2605.20834", href="https://arxiv.org/abs/2605.20834")),
     ]
     return table("What went in", ["setting", "value"], facts)
+
+
+def _files(figures: Figures) -> Child:
+    if figures["files"] is None:
+        return "none: columns in memory"
+    names = figures["files"]["names"]
+    total, shown = figures["files"]["count"], [row_name(name) for name in names[:FILES_SHOWN]]
+    more = f" and {total - len(shown):,} more" if total > len(shown) else None
+    return [join(shown, ", "), more]
+
+
+def _unused(figures: Figures) -> Child:
+    unused = figures["unused_columns"]
+    if not unused:
+        return "none"
+    parts = (
+        [row_name(theirs), " (as ", tag("code", ours), "?)"] for theirs, ours in unused.items()
+    )
+    return join(parts, ", ")
