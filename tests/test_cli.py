@@ -13,6 +13,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from one_line import refused
 
 import prefeq
 from prefeq import claims, cli, story, tabular
@@ -39,18 +40,6 @@ def strict_loads(text: str) -> Any:
         raise ValueError(f"{word} is not JSON")
 
     return json.loads(text, parse_constant=refuse)
-
-
-def assert_refused(capsys: Any, args: list[Any], *words: str) -> None:
-    """Check for exit code 2, one line on standard error that holds `words`, and no output."""
-    assert cli.main([str(arg) for arg in args]) == 2
-    out, err = capsys.readouterr()
-    assert out == ""
-    assert err.startswith("prefeq: error: ")
-    assert err.count("\n") == 1
-    assert err.endswith("\n")
-    for word in words:
-        assert word in err, f"{word!r} is not in {err!r}"
 
 
 # solve --------------------------------------------------------------------------------------------
@@ -98,7 +87,7 @@ def test_bad_tables(
 ) -> None:
     table.write_text(TABLE.replace(*change))
     out = tmp_path / "out.json"
-    assert_refused(capsys, ["solve", table, "--beta", 1, "--json", out], *words)
+    refused(capsys, ["solve", table, "--beta", 1, "--json", out], *words)
     assert list(tmp_path.iterdir()) == [table]
 
 
@@ -106,7 +95,7 @@ def test_bad_pairs(capsys: Any, tmp_path: Path, table: Path) -> None:
     pairs, out = tmp_path / "pairs.csv", tmp_path / "out.json"
     pairs.write_text("prompt,winner,loser\nAustralia,Canberra,Perth\n")
     args = ["solve", table, "--beta", 1, "--pairs", pairs, "--json", out]
-    assert_refused(capsys, args, "pairs.csv", "row 1", "'loser'", "'Perth'")
+    refused(capsys, args, "pairs.csv", "row 1", "'loser'", "'Perth'")
     assert not out.exists()
 
 
@@ -139,7 +128,7 @@ def test_bad_arguments(
     capsys: Any, tmp_path: Path, table: Path, monkeypatch: Any, args: list[str], words: list[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert_refused(capsys, [str(table) if arg == "TABLE" else arg for arg in args], *words)
+    refused(capsys, [str(table) if arg == "TABLE" else arg for arg in args], *words)
     assert list(tmp_path.iterdir()) == [table]
     assert table.read_text() == TABLE
 
@@ -154,12 +143,12 @@ def test_an_error_late_in_the_work_leaves_the_old_report(
         raise prefeq.ProblemError("two\nlines")
 
     monkeypatch.setattr(tabular, "solve_table", broken)
-    assert_refused(capsys, ["solve", table, "--beta", 1, "--json", out], "two lines")
+    refused(capsys, ["solve", table, "--beta", 1, "--json", out], "two lines")
     assert out.read_text() == "old"
 
 
 def test_a_file_name_with_a_line_break_is_still_one_line(capsys: Any) -> None:
-    assert_refused(capsys, ["solve", "no\nfile.csv", "--beta", 1], "no file.csv")
+    refused(capsys, ["solve", "no\nfile.csv", "--beta", 1], "no file.csv")
 
 
 # verify -------------------------------------------------------------------------------------------

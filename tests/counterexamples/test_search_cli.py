@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from one_line import refused
 
 import prefeq as pq
 from prefeq import cli
@@ -49,13 +50,7 @@ def test_not_finding_one_is_no_failure(capsys: Any) -> None:
     ],
 )
 def test_bad_input_is_one_line(capsys: Any, args: list[str], words: list[str]) -> None:
-    assert cli.main(["search", *args]) == 2
-    out, err = capsys.readouterr()
-    assert out == ""
-    assert err.startswith("prefeq: error: ")
-    assert err.count("\n") == 1
-    for word in words:
-        assert word in err
+    refused(capsys, ["search", *args], *words)
 
 
 def test_the_help_has_examples(capsys: Any) -> None:

@@ -6,19 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from one_line import refused
 
 import prefeq as pq
 from prefeq import cli
-
-
-def refused(capsys: Any, args: list[str], *words: str) -> None:
-    assert cli.main(["figures", *args]) == 2
-    out, err = capsys.readouterr()
-    assert out == ""
-    assert err.startswith("prefeq: error: ")
-    assert err.count("\n") == 1
-    for word in words:
-        assert word in err
 
 
 def test_it_writes_what_it_was_asked_for_and_nothing_else(capsys: Any, tmp_path: Path) -> None:
@@ -32,15 +23,20 @@ def test_it_writes_what_it_was_asked_for_and_nothing_else(capsys: Any, tmp_path:
 
 def test_bad_input_is_one_line_and_nothing_is_written(capsys: Any, tmp_path: Path) -> None:
     out = ["--out", str(tmp_path / "new")]
-    refused(capsys, ["targets", "sidney", *out], "'sidney'", "sydney, escape", "abyss")
-    refused(capsys, ["targets", "--format", "png,jpeg", *out], "'jpeg'", "png, svg, pdf")
-    refused(capsys, ["targets", "--format", "", *out], "nothing to draw")
-    refused(capsys, ["--captions", "sidney"], "'sidney'")
+    refused(capsys, ["figures", "targets", "sidney", *out], "'sidney'", "sydney, escape", "abyss")
+    refused(capsys, ["figures", "targets", "--format", "png,jpeg", *out], "'jpeg'", "png, svg, pdf")
+    refused(capsys, ["figures", "targets", "--format", "", *out], "nothing to draw")
+    refused(capsys, ["figures", "--captions", "sidney"], "'sidney'")
     assert not (tmp_path / "new").exists()
     (tmp_path / "file").write_text("mine")
-    refused(capsys, ["targets", "--out", str(tmp_path / "file")], "file", "another folder")
+    refused(capsys, ["figures", "targets", "--out", tmp_path / "file"], "file", "another folder")
     (tmp_path / "taken" / "targets.png").mkdir(parents=True)
-    refused(capsys, ["targets", "--out", str(tmp_path / "taken")], "targets.png", "is a directory")
+    refused(
+        capsys,
+        ["figures", "targets", "--out", tmp_path / "taken"],
+        "targets.png",
+        "is a directory",
+    )
 
 
 def test_the_help_lists_the_figures(capsys: Any) -> None:
