@@ -6,6 +6,7 @@ reads, a "model" that returns the policy's log-probs, and the reference's as if 
 
 from __future__ import annotations
 
+import importlib
 import re
 import warnings
 from collections import defaultdict
@@ -137,14 +138,14 @@ def _method() -> Any:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            from trl import DPOTrainer  # type: ignore[attr-defined]  # made by its lazy module
+            trainer: Any = importlib.import_module("trl").DPOTrainer
     except ImportError as error:
         raise ProblemError(
             f"a trl: loss runs TRL's own code, which cannot be imported ({error}); "
             "pip install 'prefeq[trl]'"
         ) from None
     try:
-        return DPOTrainer._compute_loss
+        return trainer._compute_loss
     except AttributeError:
         raise ProblemError(
             f"TRL {_version()} has no DPOTrainer._compute_loss; pip install 'prefeq[trl]'"
