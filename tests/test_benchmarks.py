@@ -10,6 +10,8 @@ from types import ModuleType
 import pytest
 from script_loader import load_script
 
+from benchmarks import performance_audit
+
 BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
 COMMITTED = json.loads((BENCHMARKS / "results" / "accuracy.json").read_text())
 
@@ -123,3 +125,17 @@ def test_the_readme_says_what_the_races_measured():
     assert told in readme
     times = rlhf["log-softmax"]["peers"]["NumPy log-softmax"]["times_as_long"]
     assert f"{times:.1f} times one NumPy log-softmax" in readme
+
+
+def test_the_readme_says_what_the_audit_took() -> None:
+    root = Path(__file__).resolve().parents[1]
+    readme = " ".join((root / "README.md").read_text("utf-8").split())
+    audit, scale = (
+        json.loads((root / "benchmarks" / "results" / f"{name}.json").read_text("utf-8"))["cases"]
+        for name in ("audit", "scale")
+    )
+    ratios = [case["ratio"] for name, case in audit.items() if name != performance_audit.UNBOUNDED]
+    assert f"take {min(ratios):.1f} to {max(ratios):.1f} times one bare mean DPO loss" in readme
+    rows = scale["100,000,000 rows"]
+    took = f"take {rows['seconds']:.0f} seconds and {rows['bytes_peak'] / 1e9:.1f} GB"
+    assert f"100,000,000 rows of Parquet {took}" in readme
