@@ -101,9 +101,11 @@ except AssertionError as failure:
 # %% [markdown]
 # ## Second idea: ask for more
 #
-# Keep DPO's link, which never is content, and raise its target: $t = \delta_\mathrm{ref} + s$.
-# Ordered pairs leave $U$ sooner. But a trainer adds $s$ for a flipped label, too, and the two
-# pull against each other: with $o = e^{\Delta r}$ the odds and $x = \delta - \delta_\mathrm{ref}$,
+# Keep DPO's link, which never is content, and raise its target:
+# $t = \delta_\mathrm{ref} + s/\beta$. Ordered pairs leave $U$ sooner, and with the target *fixed*
+# the minimum is $t + \Delta r/\beta$. But a trainer adds $s$ for a flipped label, too (*per
+# label*), and the two pull against each
+# other: with $o = e^{\Delta r}$ the odds and $x = \delta - \delta_\mathrm{ref}$,
 #
 # $$q\,\sigma(s - \beta x) = (1-q)\,\sigma(s + \beta x) \iff
 # e^{2\beta x} - e^s (o - 1)\, e^{\beta x} - o = 0.$$
@@ -115,22 +117,25 @@ def shifted(chosen, rejected, ref_chosen, ref_rejected, beta=BETA, shift=0.0):
     return softplus(-beta * ((chosen - rejected) - target))
 
 
-print("  s   gap   delta (predicted)    aligned   exit, of DPO's time")
+print("  s   gap   reading     delta (predicted)    aligned   exit, of DPO's time")
 for shift in (0.0, 1.0, 3.0):
     moved = pq.analyse_loss(shifted, beta=BETA, shift=shift)
-    assert moved.aligned is False
-    for row in moved.population[:2]:  # delta_ref = -3
+    assert moved.aligned is moved.aligned_per_label is False
+    for row in moved.population:
+        if row["ref_margin"] != -3 or row["reward_gap"] != 0.5:
+            continue
         odds, size = np.exp(row["reward_gap"]), np.exp(shift)
         root = (size * (odds - 1) + np.hypot(size * (odds - 1), 2 * np.sqrt(odds))) / 2
-        predicted = row["ref_margin"] + np.log(root) / BETA
+        rise = {"fixed": shift + row["reward_gap"], "per-label": np.log(root)}[row["reading"]]
+        predicted = row["ref_margin"] + rise / BETA
         ((ends, _),) = row["minima"]
-        print(f"{shift:3}   {row['reward_gap']:3}   {ends:+.4f} ({predicted:+.4f})   "
-              f"{moved.aligned}     {moved.exit_time_ratio:.3f}")  # fmt: skip
+        print(f"{shift:3}   {row['reward_gap']:3}   {row['reading']:9}   {ends:+.4f} "
+              f"({predicted:+.4f})   {moved.aligned}     {moved.exit_time_ratio:.3f}")  # fmt: skip
         assert np.isclose(ends, predicted, atol=1e-6)
 
 # %% [markdown]
-# It helps, small gaps by a factor of $(1 + e^s)/2$; but that is a factor of next to nothing. No $s$
-# is enough for every reference and every $\Delta r > 0$.
+# It helps, per label small gaps by a factor of $(1 + e^s)/2$; but that is a factor of next to
+# nothing, and in either reading no $s$ is enough for every reference and every $\Delta r > 0$.
 
 # %%
 gap = 1e-6

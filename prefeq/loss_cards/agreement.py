@@ -66,7 +66,7 @@ def agreement(
         Whatever `adapt` takes; with their parameters already in them, or at their defaults.
     pairs
         Where to compare; by default plain numbers first, then pairs of every kind, then margins of
-        ±800 nats (`standard_pairs`).
+        ±800 nats (`standard_pairs`), of unequal lengths where either loss is given lengths.
     tolerance
         Relative; 1e-9 by default, or what the coarser of their dtypes allows.
 
@@ -80,7 +80,9 @@ def agreement(
     (False, False)
     """
     one, two = adapt(first), adapt(second)
-    pairs = standard_pairs() if pairs is None else pairs
+    if pairs is None:
+        pairs = standard_pairs()
+        pairs = pairs.of_lengths() if one.takes_tokens or two.takes_tokens else pairs
     if one.coupled or two.coupled:
         pairs = pairs.rows(slice(0, 24))
     if tolerance is None:
@@ -121,6 +123,7 @@ def compare(first: Measured, second: Measured, tolerance: float = TOLERANCE) -> 
         at = int(np.argmax(wrong))
         shown = {
             **pairs.row(at),
+            **_tokens(pairs, at),
             "values": [_plain(v[at]) for v in values],
             "slopes": [_plain(s[0][at]) for s in slopes],
         }
@@ -207,4 +210,12 @@ def _plain(value: Any) -> float | str:
 
 
 def _pair(row: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name} = {row[name]:g}" for name in row if name.endswith("_logps"))
+    shown = (name for name in row if name.endswith(("_logps", "_tokens")))
+    return ", ".join(f"{name} = {row[name]:g}" for name in shown)
+
+
+def _tokens(pairs: Pairs, index: int) -> dict[str, int]:
+    """Return the lengths of a pair; nothing where both are 1."""
+    names = ("chosen_tokens", "rejected_tokens")
+    lengths = {name: int(getattr(pairs, name)[index]) for name in names}
+    return lengths if max(lengths.values()) > 1 else {}

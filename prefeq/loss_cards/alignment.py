@@ -14,7 +14,7 @@ from prefeq.arrays import FloatArray
 from prefeq.loss_cards.counterexample import Counterexample, Reading, log_ratio
 from prefeq.loss_cards.curve import Ranges, label_weights
 from prefeq.loss_cards.dependence import Dependence
-from prefeq.loss_cards.field import Field
+from prefeq.loss_cards.field import CONSTANT_ALONE, Field
 from prefeq.loss_cards.minima import Landscape, landscape
 from prefeq.loss_cards.target import Target
 from prefeq.losses import Loss, Reference
@@ -57,6 +57,8 @@ def alignment(
     target it reflects the curve about t.
     """
     nothing = np.zeros(len(field.ranges.ref_margin))
+    if field.constant_alone:
+        return Alignment(reading, None, CONSTANT_ALONE, nothing)
     risk = Risk.of(field, reading, dependence, target)
     if risk is None:
         return Alignment(
@@ -93,7 +95,8 @@ class Risk:
     ) -> Risk | None:
         """Return the risk of a reading, or None where it makes no sense."""
         every = np.arange(len(field.ranges.ref_margin))
-        if reading == "per-label" or dependence.log_ratio:
+        kept = reading == "fixed" and target is not None and target.link is not None
+        if reading == "per-label" or (dependence.log_ratio and not kept):
             return cls(field, reading, None, every, -field.slope[::-1, ::-1])
         if target is None:
             return None

@@ -19,6 +19,7 @@ from prefeq.loss_cards.faults import find_faults
 from prefeq.loss_cards.field import Field
 from prefeq.loss_cards.flow import exit_time, first_step, ordered, trap, weak_share
 from prefeq.loss_cards.minima import Landscape, landscape
+from prefeq.loss_cards.names import beside
 from prefeq.loss_cards.pair_loss import PairLoss
 from prefeq.loss_cards.precision import extremes
 from prefeq.loss_cards.shape import Shape, shape
@@ -51,8 +52,9 @@ def analyse_loss(
         `prefeq.losses.Loss`; or a name: one of ours (``dpo``), of TRL's (``trl:sigmoid``, run
         through TRL's own code), ``MODULE:FUNCTION`` or ``FILE.py:FUNCTION``.
     against
-        A second implementation, in the same forms, or several in a list: with the same parameters
-        if it takes any. The first disagreement is shown, and counts as a fault.
+        A second implementation, in the same forms, or several in a list: at the same β, and with
+        those of the parameters that it takes. The first disagreement is shown, and counts as a
+        fault.
     library
         ``auto``, ``numpy`` or ``torch``: with what a function is called.
     ref_limit
@@ -86,18 +88,14 @@ def analyse_loss(
     ((), 'overflow')
     """
     pair_loss = adapt(loss, library=library, **parameters)
-    return card_of(pair_loss, _seconds(against, parameters), ref_limit=ref_limit, gaps=gaps)
+    return card_of(
+        pair_loss, _seconds(against, pair_loss, parameters), ref_limit=ref_limit, gaps=gaps
+    )
 
 
-def _seconds(against: Any, parameters: Mapping[str, Any]) -> list[PairLoss]:
+def _seconds(against: Any, loss: PairLoss, parameters: Mapping[str, Any]) -> list[PairLoss]:
     several = against if isinstance(against, list | tuple) else [against]
-    out = []
-    for other in several:
-        if other is None:
-            continue
-        beta = {"beta": parameters["beta"]} if "beta" in parameters else {}
-        out.append(adapt(other, **beta))
-    return out
+    return [beside(other, loss, parameters) for other in several if other is not None]
 
 
 @quiet

@@ -89,6 +89,11 @@ def arguments(
     return [columns[own] for own in ALIASES], extra
 
 
+def asks_for_tokens(function: Callable[..., Any]) -> bool:
+    """Tell whether a function has a parameter for the lengths of the responses."""
+    return any(name in _names(function) for options in TOKENS.values() for name in options)
+
+
 @lru_cache(maxsize=64)
 def _names(function: Callable[..., Any]) -> tuple[str, ...]:
     try:

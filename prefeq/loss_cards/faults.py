@@ -157,7 +157,8 @@ def _parameters(loss: PairLoss, depends: Dependence) -> Iterator[Fault]:
     """Find numeric parameters that change nothing."""
     if loss.library == "prefeq":
         return
-    pairs = mixed_pairs(8, seed=5, scale=min(loss.unit, 20.0))
+    # Of unequal lengths: what multiplies those, or their difference, is used.
+    pairs = mixed_pairs(8, seed=5, scale=min(loss.unit, 20.0)).of_lengths()
     before = loss.call(pairs).values
     for name, value in loss.settings.items():
         if isinstance(value, bool) or not isinstance(value, int | float):
@@ -210,8 +211,8 @@ def _reduction(
         meant = against is None or dependence(against[0]).on_length
         yield Fault(
             "per-token", "note" if meant else "fault",
-            "it divides by token counts: margins are per token, means where DPO has sums; a target "
-            "or a beta for sums does not carry over", {},
+            "token counts enter: margins per token, say, means where DPO has sums; a target or a "
+            "beta for sums need not carry over", {},
         )  # fmt: skip
     if depends.on_batch == "lengths":
         yield Fault(

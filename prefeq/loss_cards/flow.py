@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from prefeq.arrays import FloatArray
+from prefeq.arrays import BoolArray, FloatArray
 from prefeq.loss_cards.alignment import reference
 from prefeq.loss_cards.curve import Curve
-from prefeq.loss_cards.field import Field
+from prefeq.loss_cards.field import CONSTANT_ALONE, Field
 from prefeq.loss_cards.minima import Landscape, landscape, signs
 from prefeq.loss_cards.pairs import Pairs
 from prefeq.losses import Loss
@@ -53,11 +53,20 @@ def first_step(field: Field) -> FirstStep:
     chosen, rejected = field.curve.loss.gradient(pairs)
     slope, value = field.curve.slope(refs, refs), field.curve.value(refs, refs)
     good = np.isfinite(slope) & ~field.dead
-    kinds = set(np.sign(slope[good if good.any() else slice(None)]).tolist())
+    steep = np.abs(field.slope[np.isfinite(field.slope) & (field.slope != 0)])
+    faint = field.curve.noise * float(np.median(steep)) if steep.size else 0.0
+    moves = [_without_rounding(x, good, faint) for x in (slope, chosen, rejected)]
+    kinds = set(np.sign(moves[0][good if good.any() else slice(None)]).tolist())
     names = {-1.0: "up", 0.0: "none", 1.0: "down"}
     direction = names[kinds.pop()] if len(kinds) == 1 and kinds <= set(names) else "mixed"
-    asked = [_common(-side[good]) for side in (chosen, rejected)]
+    asked = [_common(-side[good]) for side in moves[1:]]
     return FirstStep(direction, refs, value, slope, asked[0], asked[1])
+
+
+def _without_rounding(values: FloatArray, good: BoolArray, faint: float) -> FloatArray:
+    """Return zeros for values that are all below what rounding leaves; else the values."""
+    still = good.any() and (np.abs(values[good]) < faint).all()
+    return np.zeros_like(values) if still else values
 
 
 def _common(values: FloatArray) -> int | None:
@@ -92,6 +101,8 @@ class Trap:
         Whether `Loss.traps` says the same at every δ_ref (losses of ours).
     undecided
         δ_ref where the slope was no number, or 0 throughout.
+    reason
+        Why the loss cannot be decided, where it is not that.
     """
 
     verdict: bool | None
@@ -99,12 +110,15 @@ class Trap:
     instance: Mapping[str, Any] | None
     certified: bool
     undecided: tuple[float, ...]
+    reason: str = ""
 
 
 def trap(field: Field) -> Trap:
     """Find the reference margins whose U holds a local minimum, and the thresholds to 1e-9."""
     curve, ranges = field.curve, field.ranges
     refs = ranges.ref_margin[ranges.ref_margin < 0]
+    if field.constant_alone:
+        return Trap(None, (), None, False, tuple(refs.tolist()), CONSTANT_ALONE)
     count = len(refs)
     here = _traps(ranges.margin[:count], field.slope[:count], refs, curve.noise)
     dead = field.dead[:count]

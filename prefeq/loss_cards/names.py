@@ -54,8 +54,57 @@ def load(text: str, *, library: Library = "auto", **parameters: Any) -> PairLoss
         return _own(what, **parameters)
     if where == "trl" or not colon:
         return _of_trl(what, listed=not colon, **parameters)
-    function = _from_file(Path(where), what) if where.endswith(".py") else _imported(where, what)
-    return adapt(function, library=library, **parameters)
+    return adapt(_function(text), library=library, **parameters)
+
+
+def _function(text: str) -> Any:
+    where, _, what = text.rpartition(":")
+    return _from_file(Path(where), what) if where.endswith(".py") else _imported(where, what)
+
+
+def beside(other: Any, first: PairLoss, parameters: Mapping[str, Any]) -> PairLoss:
+    """Return a second loss to compare with a first: at its β, with the parameters that it takes.
+
+    Parameters
+    ----------
+    other
+        Whatever `adapt` takes.
+    first
+        The loss that it is compared with: its β counts if `parameters` have none.
+    parameters
+        Those that the first was given; the second gets those that it knows.
+
+    Examples
+    --------
+    >>> beside("hypo", adapt("dpo", beta=0.5), {}).beta
+    0.5
+    """
+    if isinstance(other, PairLoss):
+        known = {name: x for name, x in parameters.items() if name in other.settings}
+        return adapt(other, **known)
+    if isinstance(other, str) and ":" in other and not other.startswith(("trl:", "prefeq:")):
+        other = _function(other)
+    beta = {} if first.beta is None else {"beta": first.beta}
+    given = {**beta, **parameters}
+    return adapt(other, **{name: x for name, x in given.items() if _takes(other, name)})
+
+
+def _takes(other: Any, name: str) -> bool:
+    """Tell whether a loss, by name or itself, knows a parameter."""
+    if isinstance(other, Loss):
+        return name == "beta"
+    if isinstance(other, str):
+        from prefeq.loss_cards.trl_engine import DEFAULTS
+
+        own = other.removeprefix("prefeq:")
+        if own not in LOSSES:
+            return name in DEFAULTS
+        return name == "beta" or name in inspect.signature(CONSTRUCTORS.get(own, len)).parameters
+    try:
+        known = inspect.signature(other).parameters
+    except (TypeError, ValueError):  # some built-in functions have no signature
+        return False
+    return name in known or any(p.kind is p.VAR_KEYWORD for p in known.values())
 
 
 def _own(name: str, **parameters: Any) -> PairLoss:

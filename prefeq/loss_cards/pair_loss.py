@@ -12,7 +12,13 @@ import numpy as np
 
 from prefeq.arrays import FloatArray
 from prefeq.errors import ProblemError
-from prefeq.loss_cards.engines import Answer, Engine, NumpyEngine, OwnEngine
+from prefeq.loss_cards.engines import (
+    Answer,
+    Engine,
+    NumpyEngine,
+    OwnEngine,
+    asks_for_tokens,
+)
 from prefeq.loss_cards.pairs import Pairs
 from prefeq.losses import Loss
 
@@ -80,6 +86,12 @@ class PairLoss:
         return {**numbers, **self.parameters}
 
     @property
+    def takes_tokens(self) -> bool:
+        """Whether it is given the lengths of the responses."""
+        function = getattr(self.engine, "function", None)
+        return self.library == "trl" or (function is not None and asks_for_tokens(function))
+
+    @property
     def own(self) -> Loss | None:
         """The loss of `prefeq.losses` that this is, if it is one."""
         return self.engine.loss if isinstance(self.engine, OwnEngine) else None
@@ -114,29 +126,57 @@ class PairLoss:
             ) from error
 
     def value(self, pairs: Pairs) -> FloatArray:
-        """Return the loss of each pair on its own, ``(n,)``; what the code gives, NaN included."""
+        """Return the loss of each pair on its own, ``(n,)``; what the code gives, NaN included.
+
+        Where it raises on some pairs and not on others, those are NaN.
+        """
         if self.reduction == "pairs" and not self.coupled:
-            return self.call(pairs).values.reshape(len(pairs))
+            try:
+                return self.call(pairs).values.reshape(len(pairs))
+            except ProblemError as error:
+                return np.array([x.values.sum() for x in self._each(pairs, error)])
         if isinstance(self.engine, NumpyEngine):
             try:
                 return self.engine.singles(pairs, self.parameters)
             except Exception:  # said below, with the pair that it fails on
                 pass
-        return np.array([float(self.call(one).values.sum()) for one in pairs.singles()])
+        return np.array([float(answer.values.sum()) for answer in self._each(pairs)])
+
+    def _each(self, pairs: Pairs, error: ProblemError | None = None) -> list[Answer]:
+        """Call the function on each pair alone; NaN where it raises, unless it always does."""
+        out, lost = [], np.full(1, np.nan)
+        failed = 0
+        for one in pairs.singles():
+            try:
+                out.append(self.call(one))
+            except ProblemError as raised:
+                failed, error = failed + 1, error or raised
+                out.append(Answer(lost, lost, lost, "float64"))
+        if error is not None and failed == len(pairs):
+            raise error
+        return out
 
     def gradient(self, pairs: Pairs) -> tuple[FloatArray, FloatArray]:
         """Return the derivatives by log π(w) and log π(l) of each pair alone, each ``(n,)``."""
         if self.library == "numpy":
             return self._difference(pairs, chosen=1.0), self._difference(pairs, rejected=1.0)
         if self.coupled:
-            answers = [self.call(one) for one in pairs.singles()]
-            chosen, rejected = zip(*((a.chosen, a.rejected) for a in answers), strict=True)
-            return np.concatenate(chosen), np.concatenate(rejected)
-        answer = self.call(pairs)
+            return self._gradients(pairs)
+        try:
+            answer = self.call(pairs)
+        except ProblemError as error:
+            return self._gradients(pairs, error)
         if answer.chosen is None or answer.rejected is None:
             raise ProblemError(f"{self.name}: the {self.library} engine gave no gradient")
         scale = len(pairs) if self.reduction == "mean" else 1
         return answer.chosen * scale, answer.rejected * scale
+
+    def _gradients(
+        self, pairs: Pairs, error: ProblemError | None = None
+    ) -> tuple[FloatArray, FloatArray]:
+        answers = self._each(pairs, error)
+        chosen, rejected = zip(*((a.chosen, a.rejected) for a in answers), strict=True)
+        return np.concatenate(chosen), np.concatenate(rejected)
 
     def difference(self, pairs: Pairs) -> tuple[FloatArray, FloatArray]:
         """Return the same derivatives as differences of values, whatever the library."""

@@ -96,6 +96,11 @@ class Pairs:
             index = slice(index, index + 1)
         return Pairs(*(column[index] for column in self.columns()))
 
+    def of_lengths(self) -> Pairs:
+        """Return the pairs with token counts, those of the two responses of a pair unequal."""
+        i = np.arange(len(self))
+        return replace(self, chosen_tokens=3 + i % 5, rejected_tokens=np.where(i % 2, 9, 2))
+
     def columns(self) -> tuple[Any, ...]:
         """Return the four log-probs and the two lengths."""
         return (*(getattr(self, name) for name in LOGPS), self.chosen_tokens, self.rejected_tokens)

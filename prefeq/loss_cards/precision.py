@@ -35,8 +35,9 @@ class Finding:
     Attributes
     ----------
     kind
-        ``overflow`` (an infinity), ``nan``, ``dead gradient`` (exactly 0, or none, where the loss
-        is far from its infimum), or ``dtype`` (fewer digits than the input's).
+        ``raises`` (an exception), ``overflow`` (an infinity), ``nan``, ``dead gradient``
+        (exactly 0, or none, where the loss is far from its infimum), or ``dtype`` (fewer
+        digits than the input's).
     dtype
         In which the loss was run.
     message
@@ -81,6 +82,9 @@ def extremes(loss: PairLoss) -> tuple[Finding, ...]:
     ['dead gradient', 'overflow']
     """
     wide = far_pairs(loss.unit)
+    raised = _raises(loss, wide)
+    if raised is not None:
+        return (raised,)
     found = list(_in_float64(loss, wide, _run(loss, wide, "float64")))
     pairs = far_pairs()
     base = _run(loss, pairs, "float64")
@@ -92,6 +96,20 @@ def extremes(loss: PairLoss) -> tuple[Finding, ...]:
             continue
         found += _in_low(loss, pairs, base, low, dtype)
     return tuple(found)
+
+
+def _raises(loss: PairLoss, pairs: Pairs) -> Finding | None:
+    """Return a finding for the mildest pair on which the code raises."""
+    for at, one in enumerate(pairs.singles()):
+        try:
+            loss.call(one)
+        except ProblemError as error:
+            why = error.__cause__ or error
+            said = " ".join(f"{type(why).__name__}: {why}".split())
+            cure = STABLE if isinstance(why, OverflowError) else "return a number for every pair"
+            text = f"it raises {said} at {_where(pairs, at)}; {cure}"
+            return Finding("raises", "float64", text, pairs.row(at))
+    return None
 
 
 @dataclass(frozen=True, eq=False)

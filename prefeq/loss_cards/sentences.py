@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 
 _MONOTONE = {"neither": "neither increasing nor decreasing"}
+_END = {"flat": "is flat", "not finite": "is not finite"}
 
 
 def word(verdict: bool | None) -> str:
@@ -58,7 +59,8 @@ def rows(card: LossCard) -> list[tuple[str, str]]:
             f"{_MONOTONE.get(shape.monotone, shape.monotone)} in delta, "
             + ("convex, " if shape.convex else "not convex, ")
             + ("smooth" if shape.smooth else f"a kink at delta - delta_ref = {number(shape.kink)}")
-            + f"; far left it {shape.left}, far right it {shape.right}"
+            + f"; far left it {_END.get(shape.left, shape.left)}"
+            + f", far right it {_END.get(shape.right, shape.right)}"
             + ("" if shape.bounded_below else ": unbounded below"),
         ),
         (
@@ -147,6 +149,8 @@ def _alignment(card: LossCard, found: Alignment) -> str:
 def _trap(card: LossCard) -> str:
     found = card.trap_region
     if found.verdict is None:
+        if found.reason:
+            return f"not decided: {found.reason}"
         return f"not decided: the slope is 0 or no number at {number(found.undecided[0])}"
     if not found.verdict:
         return "no finite minimum or flat of an ordered pair lies in U"

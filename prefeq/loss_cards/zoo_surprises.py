@@ -207,8 +207,8 @@ def _same(zoo: Mapping[str, Record]) -> Surprise:
     return Surprise(
         "same",
         "One pair of one token cannot tell many apart.",
-        "On it {count} of TRL's types with their defaults are DPO: {names}. They differ in what "
-        "they do with token counts and with the other pairs of a batch.",
+        "On it {count} of TRL's types with their defaults are DPO: {names}. Token counts, "
+        "the other pairs of a batch or a label smoothing tell them apart.",
         {"count": len(names), "names": ", ".join(f"`{name}`" for name in names)},
     )
 
@@ -220,7 +220,7 @@ def _traps(zoo: Mapping[str, Record]) -> Surprise:
     first = max(limits, key=lambda n: (round(limits[n], 6), n.startswith("trl:")))
     return Surprise(
         "traps",
-        "The mildest wrong reference is enough for IPO.",
+        "IPO traps first.",
         "{count} of {all} cards have a trap, and `{first}` has it first: from βδ_ref = {limit:.2f} "
         "down, which at β = 0.1 is {nats:g} nats, per token.",
         {"count": len(limits), "all": len(zoo), "first": first, "limit": limits[first],

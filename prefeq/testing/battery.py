@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 
 from prefeq import testing
-from prefeq.loss_cards import adapt
 
 LABELS = ("fixed", "per-label")
 
@@ -51,5 +50,4 @@ def test_same_loss(preference_loss: Any, pytestconfig: pytest.Config) -> None:
     other = pytestconfig.getoption("prefeq_against")
     if other is None:
         pytest.skip("no second loss: name one with --prefeq-against")
-    given = {} if preference_loss.beta is None else {"beta": preference_loss.beta}
-    testing.assert_same_loss(preference_loss, adapt(other, **given))
+    testing.assert_same_loss(preference_loss, other, **preference_loss.parameters)

@@ -81,11 +81,16 @@ def assert_no_trap(
     field = Field.of(Curve(adapted), Ranges.of(adapted, ref_limit=ref_limit))
     found = trap(field)
 
+    room = 1e-6 / field.ranges.beta  # at a threshold to the last digit the flow ends at 0
+    regions = [(low, high) for low, high in found.regions if high - low > room]
+
     def trapped(ref: float) -> bool:
-        return _rests_in_u(field, ref) and _end_in_u(field, ref) is not None
+        end = _end_in_u(field, ref) if _rests_in_u(field, ref) else None
+        return end is not None and end < -room
 
     if found.verdict is None:
-        claim = "it cannot be decided: the slope is no number, or 0 throughout"
+        why = found.reason or "the slope is no number, or 0 throughout"
+        claim = f"it cannot be decided: {why}"
         where = {"delta_ref of the first": found.undecided[0]}
         theory = "a flow of NaNs ends nowhere; assert_stable says where they come from"
         failure = PropertyFailure(
@@ -93,14 +98,15 @@ def assert_no_trap(
         )
         fail(failure, figure)
     if own is not None:
-        inside = [(own >= low) & (own < high) for low, high in found.regions]
-        ref = next(iter(own[np.any(inside, axis=0)].tolist()), None)
+        inside = [(own >= low) & (own < high - room) for low, high in regions]
+        hit = np.any(inside, axis=0) if inside else np.zeros(own.shape, dtype=bool)
+        ref = next(iter(own[hit].tolist()), None)
     else:
         ref = smallest(negative(field.ranges.ref_limit), trapped, examples)
-        if ref is None and found.verdict:  # nothing drawn was in the region
-            ref = sum(found.regions[-1]) / 2
+        if ref is None and regions:  # nothing drawn was in the region
+            ref = sum(regions[-1]) / 2
     if ref is not None:
-        fail(_trap_failure(field, ref, found.regions), figure)
+        fail(_trap_failure(field, ref, regions), figure)
 
 
 def assert_aligned(
@@ -195,7 +201,8 @@ def _negative(ref_margins: Any) -> FloatArray | None:
 def _rests_in_u(field: Field, ref: float) -> bool:
     """Tell whether gradient flow comes to rest in U, from one row of slopes: no bisection."""
     grid = field.ranges.row(np.array([ref]))[0]
-    seen = landscape(grid, field.curve.slope(grid, np.full(grid.shape, ref)))
+    slope = field.curve.slope(grid, np.full(grid.shape, ref))
+    seen = landscape(grid, slope, noise=field.curve.noise)
     return any(m[1] > ref and m[0] < 0 for m in seen.minima)
 
 
@@ -212,7 +219,7 @@ def _lowest(risk: Risk, ref: float, gap: float, *, exact: bool = True) -> float:
         return math.inf
     grid = risk.field.ranges.row(np.array([ref]))[0]
     # 0 is on the grid: no bracket straddles it.
-    seen = landscape(grid, slope(grid), slope if exact else None)
+    seen = landscape(grid, slope(grid), slope if exact else None, risk.field.curve.noise)
     return math.inf if seen.undecided else lowest(seen)
 
 

@@ -13,6 +13,7 @@ from prefeq.errors import ProblemError
 from prefeq.loss_cards import Agreement, PairLoss, Pairs, adapt, agreement, extremes
 from prefeq.loss_cards.agreement import standard_pairs
 from prefeq.loss_cards.mutants import diagnose
+from prefeq.loss_cards.names import beside
 from prefeq.loss_cards.pairs import LOGPS
 from prefeq.loss_cards.precision import STABLE, down_cast
 from prefeq.testing.failures import PropertyFailure, fail
@@ -155,7 +156,8 @@ def assert_stable(
         return
     if seen is None:
         seen = _pair_of(found[0].instance)
-    value = plain(adapted.value(seen)[0])
+    raised = "raises" in [f.kind for f in found]
+    value = "none: it raises" if raised else plain(adapted.value(seen)[0])
     notes = [f"{f.kind}: {f.message}" for f in found] or [_sickness(adapted, seen)]
     kinds = list(dict.fromkeys(f.kind for f in found)) or ["overflow"]
     fail(
@@ -188,7 +190,8 @@ def assert_same_loss(
     Parameters
     ----------
     first, second
-        Your code and a reference, say; both take `parameters`.
+        Your code and a reference, say: the first takes `parameters`; the second is compared at its
+        β, with those of `parameters` that it knows.
     tolerance
         Relative; 1e-9 by default, or what the coarser of their dtypes allows.
     limit
@@ -211,12 +214,15 @@ def assert_same_loss(
     prefeq.testing.failures.PropertyFailure: assert_same_loss(dpo, hypo, beta=0.1): they differ...
     """
     __tracebackhide__ = True
-    one, two = adapt(first, **parameters), adapt(second, **parameters)
+    one = adapt(first, **parameters)
+    two = beside(second, one, parameters)
+    lengths = one.takes_tokens or two.takes_tokens
     found = agreement(one, two, tolerance=tolerance)
 
     def compared(pair: Pairs) -> Agreement:
         # Plain pairs beside it set the scale of a slope.
         with_plain = joined(pair, standard_pairs().rows(slice(0, PLAIN)))
+        with_plain = with_plain.of_lengths() if lengths else with_plain
         return agreement(one, two, with_plain, tolerance=tolerance)
 
     def differ(pair: Pairs) -> bool:
@@ -236,6 +242,7 @@ def assert_same_loss(
     shown: Mapping[str, Any] = found.first or {}
     if seen is not None:
         shown = compared(seen).first or {}
+        seen = seen.of_lengths() if lengths else seen
     else:
         seen = _pair_of(shown)
     mistake = diagnose(one, two)
@@ -254,7 +261,7 @@ def assert_same_loss(
             },
             notes=notes,
             theory=f"two versions of one loss agree to {found.tolerance:g} on every pair",
-            instance=instance(one, seen),
+            instance=instance(one, seen, tokens=lengths),
             picture=lambda: curves({one.name: one, f"{two.name} ": two}, seen),
         ),
         figure,
@@ -285,4 +292,5 @@ def _kink(loss: PairLoss, pair: Pairs) -> bool:
 
 def _pair_of(shown: Mapping[str, Any]) -> Pairs:
     """Return the pair that a finding or a disagreement of a card shows."""
-    return Pairs(*(np.array([shown.get(f"{name}_logps", -1.0)]) for name in LOGPS))
+    logps = [np.array([shown.get(f"{name}_logps", -1.0)]) for name in LOGPS]
+    return Pairs(*logps, *(shown.get(name, 1) for name in ("chosen_tokens", "rejected_tokens")))

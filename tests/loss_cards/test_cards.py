@@ -228,3 +228,23 @@ def test_the_card_can_be_told_where_to_look() -> None:
     near = pq.analyse_loss("ipo", beta=1.0, ref_limit=0.4)
     assert near.trap is False  # the traps begin at −½
     assert pq.analyse_loss("dpo", beta=1.0, ref_limit=0.5, gaps=(1.0, 5.0)).aligned is True
+
+
+def test_a_loss_that_is_least_at_the_reference_does_not_move() -> None:
+    def parabola(c: Any, r: Any, rc: Any, rr: Any, beta: float = 0.1) -> Any:
+        return (beta * (c - r - rc + rr)) ** 2
+
+    step = pq.analyse_loss(parabola).first_step
+    assert (step.direction, step.chosen, step.rejected) == ("none", 0, 0)
+
+
+@pytest.mark.parametrize("gap", [0.5, 2.0])
+def test_a_fixed_target_of_an_offset_loss_is_kept(gap: float) -> None:
+    def odpo(c: Any, r: Any, rc: Any, rr: Any, beta: float = 0.1, m: float = 1.0) -> Any:
+        return np.logaddexp(0, -(beta * (c - r - rc + rr) - m))
+
+    card = pq.analyse_loss(odpo)
+    rows = [row for row in card.population if row["reward_gap"] == gap]
+    fixed = {row["ref_margin"]: row["minima"] for row in rows if row["reading"] == "fixed"}
+    for ref, ((low, high),) in fixed.items():
+        assert low == high == pytest.approx(ref + 1.0 / 0.1 + gap / 0.1, abs=1e-6)  # t + gap/beta

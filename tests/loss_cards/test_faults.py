@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import cache
 from typing import Any
 
@@ -12,6 +13,7 @@ from loss_cards import planted
 import prefeq as pq
 from prefeq.errors import ProblemError
 from prefeq.loss_cards.faults import Fault
+from prefeq.testing import PropertyFailure, assert_stable
 
 
 @cache
@@ -126,9 +128,84 @@ def test_a_loss_that_is_no_number_is_said_to_be_so() -> None:
 
 def test_an_error_of_the_code_is_one_line() -> None:
     def moody(c: Any, r: Any, rc: Any, rr: Any) -> Any:
-        if (c < -5000).any():
-            raise RuntimeError("too far")
+        if (c < -700).any():
+            raise RuntimeError("too\nfar")
         return (c - r - rc + rr) ** 2
 
-    with pytest.raises(ProblemError, match=r"moody fails on .* RuntimeError: too far"):
-        pq.analyse_loss(moody)
+    (found,) = [f for f in pq.analyse_loss(moody).faults if f.name == "raises"]
+    assert "RuntimeError: too far at delta = " in found.message
+    assert "\n" not in found.message
+
+
+def test_a_parameter_of_token_counts_is_used() -> None:
+    def lengthy(
+        c: Any, r: Any, rc: Any, rr: Any, chosen_tokens: Any, rejected_tokens: Any,
+        beta: float = 0.1, alpha: float = 0.01, unused: float = 0.2,
+    ) -> Any:  # fmt: skip
+        return planted.softplus(
+            -beta * (c - r - rc + rr) + alpha * (chosen_tokens - rejected_tokens)
+        )
+
+    found = {f.name: f.message for f in pq.analyse_loss(lengthy).faults}
+    assert set(found) == {"per-token", "unused-unused"}
+    assert found["per-token"].startswith("token counts enter")
+
+
+def test_a_loss_of_batches_alone_has_no_verdict() -> None:
+    def normalised(c: Any, r: Any, rc: Any, rr: Any, beta: float = 0.1) -> Any:
+        x = c - r - rc + rr
+        return planted.softplus(-beta * (x - x.mean()) / (x.std() + 1e-6))
+
+    card = pq.analyse_loss(normalised)
+    assert (card.aligned, card.aligned_per_label, card.trap) == (None, None, None)
+    assert str(card).count("only batches") == 3
+
+
+def test_a_second_loss_gets_the_first_s_beta_and_the_parameters_it_knows() -> None:
+    def smoothed(
+        c: Any, r: Any, rc: Any, rr: Any, beta: float = 0.5, label_smoothing: float = 0.0
+    ) -> Any:
+        z = beta * (c - r - rc + rr)
+        return (1 - label_smoothing) * planted.softplus(-z) + label_smoothing * planted.softplus(z)
+
+    def other(c: Any, r: Any, rc: Any, rr: Any, label_smoothing: float = 0.0) -> Any:
+        return smoothed(c, r, rc, rr, label_smoothing=label_smoothing)
+
+    def names(*against: Any, **parameters: Any) -> list[str]:
+        found = pq.analyse_loss(smoothed, against=list(against), **parameters).faults
+        return [f.name for f in found if f.severity == "fault"]
+
+    assert names("dpo") == []
+    assert names(other, label_smoothing=0.1) == []
+    assert "differs" in names("dpo", label_smoothing=0.1)
+
+
+def raising(c: Any, r: Any, rc: Any, rr: Any, beta: float = 0.1) -> Any:
+    z = -beta * (c - r - rc + rr)
+    return np.array([math.log1p(math.exp(x)) for x in z])  # OverflowError beyond 709
+
+
+def raising_mean(*logps: Any, beta: float = 0.1) -> Any:
+    return raising(*logps, beta).mean()
+
+
+@pytest.mark.parametrize("loss", [raising, raising_mean])
+def test_a_loss_that_raises_far_out_has_a_card(loss: Any) -> None:
+    card = pq.analyse_loss(loss, against="dpo")
+    assert (card.aligned, card.trap, card.target.name) == (False, False, "delta_ref")
+    found = {f.name: f for f in card.faults}
+    assert found["raises"].severity == "fault"
+    assert "OverflowError: math range error at delta = " in found["raises"].message
+    assert "differs" not in found  # within 709/beta
+    with pytest.raises(PropertyFailure, match="it is not stable: raises"):
+        assert_stable(loss, examples=20)
+
+
+def test_a_loss_that_raises_on_plain_pairs_has_none() -> None:
+    def broken(c: Any, r: Any, rc: Any, rr: Any) -> Any:
+        if len(c) != 3:
+            raise RuntimeError("no")
+        return c - r
+
+    with pytest.raises(ProblemError, match=r"broken fails on .* RuntimeError: no"):
+        pq.analyse_loss(broken)

@@ -13,8 +13,11 @@ import numpy as np
 import pytest
 from testing import planted_losses as planted
 
+import prefeq as pq
+from prefeq._elementary import sigmoid
 from prefeq.errors import ProblemError
-from prefeq.losses import cdpo, smooth
+from prefeq.loss_cards import adapt
+from prefeq.losses import LOSSES, cdpo, smooth
 from prefeq.testing import (
     PropertyFailure,
     assert_aligned,
@@ -119,6 +122,67 @@ def test_aligned_as_the_theory_says(loss: Any, labels: Any, aligned: bool) -> No
     assert caught.value.measured["lowest local minimum"] < 0
     assert caught.value.instance is not None
     assert caught.value.instance.rows[0]["reward"] > 0
+
+
+def apoz(c: Any, r: Any, rc: Any, rr: Any, beta: float = 0.1) -> Any:
+    return 1 - sigmoid(np, beta * (c - rc)) + sigmoid(np, beta * (r - rr))
+
+
+def one_minus_tanh(c: Any, r: Any, rc: Any, rr: Any, beta: float = 0.1) -> Any:
+    return 1 - np.tanh(beta * (c - r - rc + rr))
+
+
+@pytest.mark.parametrize("loss", [apoz, one_minus_tanh])
+def test_rounding_in_a_tail_that_saturates_is_no_minimum(loss: Any) -> None:
+    assert pq.analyse_loss(loss).aligned
+    assert_aligned(loss, examples=60)
+    assert_no_trap(loss, examples=60)
+
+
+def test_a_reference_at_the_threshold_to_the_last_digit_is_no_trap() -> None:
+    assert_no_trap(ipo, ref_margins=[-5.0])
+    assert_no_trap(ipo, ref_limit=5.0, **FEW)
+    with pytest.raises(PropertyFailure) as caught:
+        assert_no_trap(ipo, ref_margins=[-5.0, -5.001])
+    assert caught.value.measured["delta at the end of the flow"] == pytest.approx(-0.001, abs=1e-6)
+
+
+def batch_normalised(c: Any, r: Any, rc: Any, rr: Any, beta: float = 0.1) -> Any:
+    x = c - r - rc + rr
+    return np.logaddexp(0, -beta * (x - x.mean()) / (x.std() + 1e-6))
+
+
+@pytest.mark.parametrize("check", [assert_no_trap, assert_aligned])
+def test_a_loss_of_batches_alone_cannot_be_decided(check: Any) -> None:
+    with pytest.raises(PropertyFailure, match="cannot be decided: a pair in a batch of its own"):
+        check(batch_normalised)
+
+
+def hypo_at_a_half(c: Any, r: Any, rc: Any, rr: Any, beta: float = 0.5) -> Any:
+    return np.logaddexp(0, -beta * (c - r - np.maximum(rc - rr, 0)))
+
+
+def test_a_second_loss_is_compared_at_the_first_s_beta() -> None:
+    def at_a_tenth(c: Any, r: Any, rc: Any, rr: Any, beta: float = 0.1) -> Any:
+        return hypo_at_a_half(c, r, rc, rr, beta)
+
+    def without_beta(c: Any, r: Any, rc: Any, rr: Any) -> Any:
+        return hypo_at_a_half(c, r, rc, rr)
+
+    for second in ("hypo", LOSSES["hypo"], at_a_tenth, without_beta):
+        assert_same_loss(hypo_at_a_half, second, **FEW)
+    assert_same_loss(hypo_at_a_half, without_beta, beta=0.5, **FEW)  # which takes none
+    with pytest.raises(PropertyFailure):
+        assert_same_loss(hypo_at_a_half, adapt("hypo", beta=0.1), **FEW)  # as it is given
+
+
+def test_lengths_are_compared_where_a_loss_is_given_them() -> None:
+    with pytest.raises(PropertyFailure) as caught:
+        assert_same_loss(planted.per_token, "dpo", **FEW)
+    assert {"tokens"} <= set(caught.value.instance.rows[0])
+    with pytest.raises(PropertyFailure):
+        assert_same_loss("dpo", planted.per_token, **FEW)
+    assert_same_loss(planted.per_token, planted.per_token, **FEW)
 
 
 def test_a_fixed_target_is_asked_for_where_there_is_none() -> None:
