@@ -110,3 +110,41 @@ def test_gpu(solver: str, count: int, clock: Clock, size: Any, store: Any) -> No
     store("gpu", f"{solver}, {count}", found)
     assert found["recheck"]["not_confirmed"] == 0
     assert found["worst_difference"] <= 1e-9
+
+
+def measure_core(count: int, device: str = "cuda") -> dict[str, Any]:
+    """Time the fused pass of an audit over fp32 columns, and all of the audit's figures."""
+    import torch
+
+    import prefeq as pq
+
+    generator = torch.Generator(device).manual_seed(SEED)
+    names = ("chosen_logps", "rejected_logps", "ref_chosen_logps", "ref_rejected_logps")
+    columns = {name: -100 * torch.rand(count, generator=generator, device=device) for name in names}
+
+    def core() -> Any:
+        return pq.llm.core_pass(**columns, beta=0.1)  # its answer is on the host: it has waited
+
+    core()  # the first call compiles
+    found, seconds = best_of(core, 5)
+    report, whole = best_of(lambda: pq.audit(columns, beta=0.1), 2)
+    mean = report["losses"]["dpo"]["mean"]
+    same = all(found[name] == report[name] for name in ("relative_accuracy", "undesirable_share"))
+    bandwidth = copy_bandwidth(device)
+    return {
+        "device": torch.cuda.get_device_name() if device == "cuda" else device,
+        "pairs": count,
+        "seconds": seconds,
+        "seconds_of_all_figures": whole,
+        "bandwidth_bytes_a_second": bandwidth,
+        "share_of_bandwidth": 16 * count / seconds / bandwidth,
+        "shares_are_the_audits": same,
+        "worst_difference": abs(found["mean_dpo_loss"] - mean) / mean,
+    }
+
+
+@pytest.mark.skipif(not gpu(), reason="torch sees no GPU here")
+def test_audit_core(size: Any, store: Any) -> None:
+    store("gpu_audit", "core", found := measure_core(size(100_000_000)))
+    assert found["shares_are_the_audits"]
+    assert found["worst_difference"] <= 1e-12

@@ -8,7 +8,7 @@ from typing import Any
 
 Results = dict[str, Any]
 Verdict = tuple[str, bool]
-NAMES = ("audit", "audit_figures", "audit_faults", "scale", "logps")
+NAMES = ("audit", "audit_figures", "audit_faults", "scale", "logps", "gpu_audit")
 UNBOUNDED = "and rewards and prompts"
 """The case whose state grows with the number of prompts: no target is set for it."""
 
@@ -62,6 +62,16 @@ def _figures(results: Results) -> Verdict:
     return text, all(case["good"] for case in cases) and named and enough
 
 
+def _gpu(results: Results) -> Verdict:
+    found = results["gpu_audit"]["cases"]["core"]
+    share, bandwidth = found["share_of_bandwidth"], found["bandwidth_bytes_a_second"]
+    text = (
+        f"{share:.0%} of {bandwidth / 1e9:,.0f} GB/s on {found['device']}; all figures in "
+        f"{found['seconds_of_all_figures']:.2f} s"
+    )
+    return text, share >= 0.7 and found["pairs"] >= 100_000_000 and found["shares_are_the_audits"]
+
+
 TARGETS: list[tuple[str, str, str, Callable[[Results], Verdict]]] = [
     (
         "audit",
@@ -81,6 +91,12 @@ TARGETS: list[tuple[str, str, str, Callable[[Results], Verdict]]] = [
         "audit, every figure of 1,000,000 pairs",
         "a direct float64 computation; nine faults named",
         _figures,
+    ),
+    (
+        "gpu_audit",
+        "audit on a GPU, core pass over 100,000,000 pairs, fp32",
+        "≥ 70 % of the bandwidth of a copy",
+        _gpu,
     ),
 ]
 

@@ -19,6 +19,7 @@ _LAZY = {
     "Layout": "prefeq.llm.columns",
     "Plan": "prefeq.llm.plan",
     "audit_batches": "prefeq.llm.state",
+    "core_pass": "prefeq.llm.core",
     "load_oracle": "prefeq.llm.oracle",
     "merge_ranks": "prefeq.llm.ranks",
     "pair_flags": "prefeq.llm.flags",
@@ -34,6 +35,7 @@ __all__ = [
     "Layout",
     "Plan",
     "audit_batches",
+    "core_pass",
     "load_oracle",
     "merge_ranks",
     "pair_flags",
@@ -42,7 +44,12 @@ __all__ = [
 ]
 
 
-_EXTRA = {"AuditedDPOTrainer": "trl", "score_pairs": "torch", "sequence_logps": "torch"}
+_EXTRA = {
+    "AuditedDPOTrainer": "trl",
+    "core_pass": "torch",
+    "score_pairs": "torch",
+    "sequence_logps": "torch",
+}
 _BROUGHT = {"torch": ("torch",), "trl": ("torch", "accelerate", "datasets", "transformers", "trl")}
 
 

@@ -69,12 +69,18 @@ def audited() -> dict[str, Any]:
         **{"worst_quantile": 0.8, "good": True},
     }
     faults = {"planted": 16, "named_alone": 16, "kinds": 9}
+    core = {
+        **{"device": "a GPU", "pairs": 10**8, "share_of_bandwidth": 0.8},
+        **{"bandwidth_bytes_a_second": 3e12, "seconds_of_all_figures": 0.5},
+        **{"shares_are_the_audits": True},
+    }
     logps = {"peak_over_logits": 1.04, "nanoseconds_a_logit": 4.0, "worst_error_nats": 1e-5}
     return {
         "audit": wrapped(policy=memory, **{audit.UNBOUNDED: {**memory, "ratio": 9.0}}),
         "scale": wrapped(**rows, **{"two workers": {"identical": True, "ratio": 1.6}}),
         "audit_figures": wrapped(plain=figures),
         "audit_faults": wrapped(planted=faults),
+        "gpu_audit": wrapped(core=core),
         "logps": wrapped(**{"value float32": {"prefeq": logps, "trl": logps}}),
     }
 
@@ -175,6 +181,8 @@ def test_good_results_meet_every_target(good: dict[str, Any]) -> None:
         (("audit_figures", "cases", "plain", "pairs"), 999_999, 12),
         (("audit_faults", "cases", "planted", "named_alone"), 15, 12),
         (("audit_faults", "cases", "planted", "kinds"), 8, 12),
+        (("gpu_audit", "cases", "core", "share_of_bandwidth"), 0.69, 13),
+        (("gpu_audit", "cases", "core", "shares_are_the_audits"), False, 13),
     ],
 )
 def test_a_missed_target_is_seen(
