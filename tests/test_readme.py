@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib
 import inspect
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -71,3 +72,29 @@ def test_the_picture_s_command_writes_the_picture(tmp_path: Path) -> None:
     assert shown[1] in [path.as_posix() for path in paths(args.out, args.format)]
     default = _parser().parse_args(["atlas"])
     assert {**vars(args), "out": default.out} == vars(default)  # what the caption tells of
+
+
+def test_what_it_says_of_the_trained_model_is_in_the_table_of_the_run() -> None:
+    page = " ".join(README.read_text("utf-8").split())
+    run = (README.parent / "examples/smollm2_training/README.md").read_text("utf-8")
+    shares = re.search(r"^\| dpo \| 0.1 \| [\d /]+ \| (\d+) / (\d+) / (\d+) \|", run, re.MULTILINE)
+    exits = re.search(r"^\| dpo \| 0.1 \| 16 \|.*?\| ([\d.]+) \(p ", run, re.MULTILINE)
+    assert shares is not None
+    assert exits is not None
+    logged, right, hidden = shares.groups()
+    assert f"has a reward accuracy of {logged} % and every loss is below ln 2" in page
+    assert f"{right} % of the pairs prefer the capital, {hidden} % are in U" in page
+    assert f"rank correlation {exits[1]}" in page
+    trapped = re.search(r"ipo_sums: predicted to stay in U for ever: (\d+) pairs; (.*)", run)
+    assert trapped is not None
+    assert trapped[2].startswith(f"in U at the end: {trapped[1]}, {trapped[1]} of them predicted")
+    assert f"the {trapped[1]} pairs with δ_ref < −1/(2β), and no others" in page
+
+
+def test_what_it_says_of_the_zoo_is_in_the_zoo() -> None:
+    page = " ".join(README.read_text("utf-8").split())
+    losses = json.loads((README.parent / "docs/zoo.json").read_text("utf-8"))["losses"]
+    cards = [card for card in losses if card["group"] == "trl"]
+    aligned = sum(card["aligned"] is True for card in cards)
+    number = {1: "one is", 2: "two are", 3: "three are"}[aligned]
+    assert f"of {len(cards)} cards of TRL's types {number} aligned" in page
