@@ -81,9 +81,6 @@ def workers(folder: str, shards: int) -> dict[str, Any]:
         one, one_seconds = best_of(lambda: pq.audit(paths, beta=BETA))
         two, two_seconds = best_of(lambda: pq.audit(paths, beta=BETA, scheduler=address))
     one_form, two_form = one.to_dict(), two.to_dict()
-    for name in ("pairs", "excluded", "violation_rate", "margin", "critical_gap", "examples"):
-        assert two_form[name] == one_form[name], name
-    assert two_form == one_form
     return {
         "pairs": one["pairs"],
         "shards": len(paths),
@@ -91,7 +88,7 @@ def workers(folder: str, shards: int) -> dict[str, Any]:
         "one_process_seconds": one_seconds,
         "workers_seconds": two_seconds,
         "ratio": one_seconds / two_seconds,
-        "identical": True,
+        "identical": two_form == one_form,
         "median_margin": one["margin"]["quantiles"]["0.5"],
         "violation_rate": one["violation_rate"],
     }
@@ -124,7 +121,8 @@ def test_time_is_linear_and_memory_bounded(shards: Path, store: Any) -> None:
 
 def test_two_workers(shards: Path, store: Any) -> None:
     pytest.importorskip("distributed")
-    store("scale", "two workers", measure("workers", shards, SHARDS))
+    store("scale", "two workers", found := measure("workers", shards, SHARDS))
+    assert found["identical"]
 
 
 if __name__ == "__main__":

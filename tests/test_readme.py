@@ -98,3 +98,7 @@ def test_what_it_says_of_the_zoo_is_in_the_zoo() -> None:
     aligned = sum(card["aligned"] is True for card in cards)
     number = {1: "one is", 2: "two are", 3: "three are"}[aligned]
     assert f"of {len(cards)} cards of TRL's types {number} aligned" in page
+    trapped = {card["key"] for card in cards if card["trap"]}
+    smoothed = "trl-exo-pair-label-smoothing-0-1"
+    assert trapped == {"trl-ipo", "trl-hinge", "trl-sppo-hard", "trl-nca-pair", smoothed}
+    assert "IPO, hinge, SPPO, NCA and smoothed EXO trap" in page
