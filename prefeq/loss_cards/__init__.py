@@ -6,6 +6,7 @@ Importing this loads NumPy and nothing heavier; torch and TRL are loaded where a
 from prefeq.loss_cards.agreement import Agreement, agreement, same_as
 from prefeq.loss_cards.alignment import Alignment, alignment
 from prefeq.loss_cards.analyse import analyse_loss
+from prefeq.loss_cards.between import looked_at
 from prefeq.loss_cards.callables import adapt
 from prefeq.loss_cards.card import LossCard
 from prefeq.loss_cards.counterexample import Counterexample
@@ -21,6 +22,7 @@ from prefeq.loss_cards.flow import (
     first_step,
     ordered,
     trap,
+    traps,
     weak_share,
 )
 from prefeq.loss_cards.minima import Landscape, landscape
@@ -59,10 +61,12 @@ __all__ = [
     "find_faults",
     "first_step",
     "landscape",
+    "looked_at",
     "ordered",
     "same_as",
     "shape",
     "target",
     "trap",
+    "traps",
     "weak_share",
 ]

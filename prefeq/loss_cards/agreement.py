@@ -133,13 +133,26 @@ def compare(first: Measured, second: Measured, tolerance: float = TOLERANCE) -> 
     )
 
 
-def same_as(loss: PairLoss) -> tuple[str, ...]:
+def same_as(loss: PairLoss, *, one_token: bool = False) -> tuple[str, ...]:
     """Return the names of those of our losses that agree with a loss, at its own β.
 
     Also label-smoothed DPO, where the loss takes a ``label_smoothing`` or an ``eps``. `clip` is
-    another name of `hypo` and is not listed twice.
+    another name of `hypo` and is not listed twice. Responses have several tokens where the loss is
+    told how many, unless `one_token`: a mean over tokens is a sum then.
+
+    Examples
+    --------
+    >>> from prefeq.loss_cards.callables import adapt
+    >>> def mean(chosen, rejected, ref_chosen, ref_rejected, chosen_tokens, rejected_tokens):
+    ...     import numpy as np
+    ...     x = (chosen - ref_chosen) / chosen_tokens - (rejected - ref_rejected) / rejected_tokens
+    ...     return np.logaddexp(0, -x)
+    >>> same_as(adapt(mean)), same_as(adapt(mean), one_token=True)
+    ((), ('dpo',))
     """
     pairs = standard_pairs().rows(slice(0, 60, 2 if loss.library == "trl" else 1))
+    if loss.takes_tokens and not one_token:
+        pairs = pairs.of_lengths()
     own = measured(loss, pairs)
     return tuple(
         name

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -12,10 +12,10 @@ import numpy as np
 
 from prefeq.arrays import FloatArray
 from prefeq.loss_cards.counterexample import Counterexample, Reading, log_ratio
-from prefeq.loss_cards.curve import Ranges, label_weights
+from prefeq.loss_cards.curve import Ranges
 from prefeq.loss_cards.dependence import Dependence
 from prefeq.loss_cards.field import CONSTANT_ALONE, Field
-from prefeq.loss_cards.minima import Landscape, landscape
+from prefeq.loss_cards.risk import Risk, lowest_at
 from prefeq.loss_cards.target import Target
 from prefeq.losses import Loss, Reference
 
@@ -75,96 +75,6 @@ def alignment(
     return Alignment(reading, True, "every local minimum found has delta > 0", needed, None, exact)
 
 
-@dataclass(frozen=True, eq=False)
-class Risk:
-    """q·f(δ; δ_ref) + (1 − q)·f of the flipped label, on the grid of a field.
-
-    `rows` are the indices of δ_ref of the field that have a target; `flipped` the derivatives of
-    the flipped label's term there.
-    """
-
-    field: Field
-    reading: Reading
-    target: Target | None
-    rows: Any
-    flipped: FloatArray
-
-    @classmethod
-    def of(
-        cls, field: Field, reading: Reading, dependence: Dependence, target: Target | None
-    ) -> Risk | None:
-        """Return the risk of a reading, or None where it makes no sense."""
-        every = np.arange(len(field.ranges.ref_margin))
-        kept = reading == "fixed" and target is not None and target.link is not None
-        if reading == "per-label" or (dependence.log_ratio and not kept):
-            return cls(field, reading, None, every, -field.slope[::-1, ::-1])
-        if target is None:
-            return None
-        rows = np.flatnonzero(np.isin(field.ranges.ref_margin, target.ref_margin))
-        mirrored = 2 * target.values[:, None] - field.ranges.margin[rows]
-        slope = -field.curve.slope(mirrored, field.ranges.ref_margin[rows][:, None])
-        return cls(field, reading, target, rows, slope)
-
-    def needed(self) -> tuple[FloatArray, bool]:
-        """Return the largest gap that is violated for each δ_ref, and whether any is undecided."""
-        gaps = self.field.ranges.gaps
-        found = np.zeros(len(self.field.ranges.ref_margin))
-        undecided = False
-        for i, row in enumerate(self.rows):
-            margin, own = self.field.ranges.margin[row], self.field.slope[row]
-            if not (own.any() or self.flipped[i].any() or self.field.dead.all()):
-                undecided = True  # both slopes underflow: a flat that is none
-                continue
-            for gap in gaps[::-1]:
-                q, rest = label_weights(gap)
-                with np.errstate(invalid="ignore"):
-                    seen = landscape(
-                        margin, q * own + rest * self.flipped[i], noise=self.field.curve.noise
-                    )
-                if seen.undecided:
-                    undecided = True
-                elif lowest(seen) <= 0:
-                    found[row] = gap
-                    break
-        return found, undecided
-
-    def slope(self, delta: FloatArray, ref: float, gap: float) -> FloatArray:
-        """Return the slope of the risk at other points; NaN where the target is out of reach."""
-        return self._of(self.field.curve.slope, delta, ref, gap, -1.0)
-
-    def value(self, delta: FloatArray, ref: float, gap: float) -> FloatArray:
-        """Return the risk at other points, likewise."""
-        return self._of(self.field.curve.value, delta, ref, gap, 1.0)
-
-    def _of(
-        self,
-        part: Callable[[FloatArray, FloatArray], FloatArray],
-        delta: FloatArray,
-        ref: float,
-        gap: float,
-        sign: float,
-    ) -> FloatArray:
-        q, rest = label_weights(gap)
-        refs, mirrored = np.full(delta.shape, ref), self._mirror(delta, ref)
-        if not np.isfinite(mirrored).all():
-            return np.full(delta.shape, np.nan)
-        back = part(mirrored, refs if self.target else -refs)
-        with np.errstate(invalid="ignore"):
-            return np.asarray(q * part(delta, refs) + sign * rest * back)
-
-    def _mirror(self, delta: FloatArray, ref: float) -> FloatArray:
-        if self.target is None:
-            return -delta
-        return np.asarray(2 * self.target.find(self.field.curve, ref) - delta)
-
-
-def lowest(seen: Landscape) -> float:
-    """Return the lowest local minimum; -inf if the curve falls to the left for ever."""
-    if seen.left == "falls":
-        return -math.inf
-    return min((low for low, _ in seen.minima), default=math.inf)
-
-
 def _counterexample(risk: Risk, needed: FloatArray) -> Counterexample | None:
     """Return the simplest bandit that shows a violation, confirmed by values and solvers."""
     tries = 0
@@ -175,7 +85,7 @@ def _counterexample(risk: Risk, needed: FloatArray) -> Counterexample | None:
         tries += 1
         if tries > TRIES:
             break
-        minimiser = _lowest_at(risk, delta_ref, float(gap))
+        minimiser = lowest_at(risk, delta_ref, float(gap))
         if minimiser < -1e-6 / risk.field.ranges.beta:
             return confirmed(risk, ref, gap, minimiser)
     worst = int(np.argmax(needed))
@@ -183,16 +93,8 @@ def _counterexample(risk: Risk, needed: FloatArray) -> Counterexample | None:
     if not 0 < p < 1:
         return None
     gap = Fraction(float(needed[worst])).limit_denominator(1000)
-    minimiser = _lowest_at(risk, log_ratio((p, 1 - p)), float(gap))
+    minimiser = lowest_at(risk, log_ratio((p, 1 - p)), float(gap))
     return confirmed(risk, (p, 1 - p), gap, minimiser) if minimiser <= 0 else None
-
-
-def _lowest_at(risk: Risk, ref: float, gap: float) -> float:
-    grid = risk.field.ranges.row(np.array([ref]))[0]
-    slope = risk.slope(grid, ref, gap)
-    noise = risk.field.curve.noise
-    seen = landscape(grid, slope, lambda delta: risk.slope(delta, ref, gap), noise)
-    return math.inf if seen.undecided else lowest(seen)
 
 
 def _likely(ranges: Ranges, needed: FloatArray, ref: float, gap: float) -> bool:

@@ -10,7 +10,8 @@ import numpy as np
 
 from prefeq._namespace import quiet
 from prefeq.loss_cards.agreement import agreement, same_as
-from prefeq.loss_cards.alignment import Risk, alignment, reference
+from prefeq.loss_cards.alignment import alignment, reference
+from prefeq.loss_cards.between import looked_at
 from prefeq.loss_cards.callables import Library, adapt
 from prefeq.loss_cards.card import LossCard
 from prefeq.loss_cards.curve import Curve, Ranges
@@ -22,8 +23,9 @@ from prefeq.loss_cards.minima import Landscape, landscape
 from prefeq.loss_cards.names import beside
 from prefeq.loss_cards.pair_loss import PairLoss
 from prefeq.loss_cards.precision import extremes
+from prefeq.loss_cards.risk import Risk
 from prefeq.loss_cards.shape import Shape, shape
-from prefeq.loss_cards.target import Target, target
+from prefeq.loss_cards.target import Target
 from prefeq.margins import exit_time as dpo_exit_time
 
 DEPTHS = (-1.0, -3.0, -10.0)
@@ -111,8 +113,8 @@ def card_of(
     measured, stand_in = _alone(loss)
     curve = Curve(measured)
     ranges = Ranges.of(measured, ref_limit=ref_limit, gaps=gaps)
-    field = Field.of(curve, ranges)
-    aim = target(curve, ranges, depends.kind == "relative margin")
+    field, aim = looked_at(curve, ranges, depends)
+    ranges = field.ranges
     fixed = alignment(field, "fixed", depends, aim)
     per_label = alignment(field, "per-label", depends, aim)
     trapped = trap(field)
@@ -121,7 +123,8 @@ def card_of(
     agreements = tuple(agreement(loss, second) for second in seconds)
     first = (seconds[0], agreements[0]) if seconds else None
     ordered_rows = _ordered(field, form)
-    beta = ranges.beta
+    beta, tokens = ranges.beta, loss.takes_tokens
+    same = same_as(loss) if not loss.coupled else ()
     certified = {
         "margin_only": loss.own is not None,
         "minimisers": _exact_minimisers(field, ordered_rows),
@@ -152,7 +155,8 @@ def card_of(
             for u in DEPTHS
         ),
         weak_size=WEAK * beta,
-        same_as=same_as(loss) if not loss.coupled else (),
+        same_as=same,
+        same_as_one_token=same_as(loss, one_token=True) if tokens and not loss.coupled else same,
         agreements=agreements,
         faults=find_faults(loss, field, depends, findings, first),
         findings=findings,
@@ -169,7 +173,7 @@ def _alone(loss: PairLoss) -> tuple[PairLoss, str | None]:
     """
     if not loss.coupled:
         return loss, None
-    found = same_as(loss)
+    found = same_as(loss, one_token=True)
     if not found:
         return loss, "each pair was evaluated in a batch of its own"
     name, _, eps = found[0].partition("(eps=")
@@ -213,14 +217,10 @@ def _population(
 
 
 def _minima(risk: Risk, ref: float, gap: float) -> list[list[float]] | None:
-    def slope(delta: Any) -> Any:
-        return risk.slope(delta, ref, gap)
-
-    grid = risk.field.ranges.row(np.array([ref]))[0]
-    values = slope(grid)
-    if not np.isfinite(values).all():
+    grid, slopes, slope = risk.along(ref, gap)
+    if not np.isfinite(slopes).all():
         return None
-    seen = landscape(grid, values, slope, risk.field.curve.noise)
+    seen = landscape(grid, slopes, slope, risk.field.curve.noise)
     found = [list(m) for m in seen.minima]
     found += [[-math.inf, -math.inf]] if seen.left == "falls" else []
     return found + ([[math.inf, math.inf]] if seen.right == "falls" else [])

@@ -39,7 +39,9 @@ class LossCard:
     weak
         The share of U where the gradient is below `weak_size`, for some δ_ref.
     same_as
-        Names of our losses that it agrees with.
+        Names of our losses that it agrees with, on responses of several tokens.
+    same_as_one_token
+        The same on responses of one token, where the loss is told how many there are.
     agreements
         Comparisons that were asked for.
     stand_in
@@ -68,6 +70,7 @@ class LossCard:
     weak: tuple[Mapping[str, Any], ...]
     weak_size: float
     same_as: tuple[str, ...]
+    same_as_one_token: tuple[str, ...]
     agreements: tuple[Agreement, ...]
     faults: tuple[Fault, ...]
     findings: tuple[Finding, ...]

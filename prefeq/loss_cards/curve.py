@@ -7,7 +7,8 @@ log π(l) = log σ(−δ), likewise the reference. A loss of margins has the sam
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -16,8 +17,14 @@ from prefeq._elementary import sigmoid, softplus
 from prefeq.arrays import FloatArray
 from prefeq.errors import ProblemError
 from prefeq.loss_cards.minima import NOISE
-from prefeq.loss_cards.pair_loss import PairLoss
+from prefeq.loss_cards.pair_loss import PairLoss, central_difference
 from prefeq.loss_cards.pairs import Pairs
+
+KINK = 1e-2
+"""A slope that changes within a step by this share of the steepest jumps."""
+
+KINK_STEP = 1e-3
+"""How much shorter the step is there."""
 
 _SIZES = {"full": (101, 81, 1.0), "numpy": (61, 41, 0.5), "alone": (21, 17, 0.2)}
 
@@ -39,6 +46,8 @@ class Ranges:
     margin
         δ, ``(R, N)``: ascending, denser about δ_ref and 0. Row i mirrors row R−1−i, so that a
         flipped label needs no evaluation of its own.
+    points
+        How many δ of a row lie about δ_ref, and how many over the whole range.
     """
 
     beta: float
@@ -46,6 +55,7 @@ class Ranges:
     gaps: FloatArray
     ref_margin: FloatArray
     margin: FloatArray
+    points: tuple[int, int]
 
     @classmethod
     def of(
@@ -80,12 +90,14 @@ class Ranges:
         sizes = np.unique(np.concatenate([scaled, nats[nats < limit]]))
         kept = sizes[:: max(1, round(1 / share))] if share < 1 else sizes
         ref = np.concatenate([-kept[::-1], [0.0], kept])
-        reach = limit + (high + 6) / beta
-        around = _spread(12 / beta, near)
-        whole = _spread(reach, far)
-        rows = [np.concatenate([around + r, whole, [r, 0.0]]) for r in ref]
-        margin = np.sort(np.clip(np.array(rows), -reach, reach), axis=1)
-        return cls(beta, limit, np.geomspace(low, high, 13), ref, margin)
+        margin = _rows(ref, beta, limit + (high + 6) / beta, (near, far))
+        return cls(beta, limit, np.geomspace(low, high, 13), ref, margin, (near, far))
+
+    def including(self, ref_margin: FloatArray) -> Ranges:
+        """Return the ranges with more reference margins, and their negatives."""
+        refs = np.unique(np.concatenate([self.ref_margin, ref_margin, -ref_margin]))
+        margin = _rows(refs, self.beta, float(self.margin[0, -1]), self.points)
+        return replace(self, ref_margin=refs, margin=margin)
 
     @property
     def text(self) -> str:
@@ -97,13 +109,25 @@ class Ranges:
 
     def row(self, ref_margin: FloatArray) -> FloatArray:
         """Return δ to look at for other reference margins, ``(n, N)``: those in U are denser."""
-        reach = self.margin[0, -1]
-        near, far = _spread(12 / self.beta, 61), _spread(reach, 41)
-        rows = [np.concatenate([near + r, far, [r, 0.0], r * _INSIDE]) for r in ref_margin]
-        return np.sort(np.clip(np.array(rows), -reach, reach), axis=1)
+        return _rows(ref_margin, self.beta, float(self.margin[0, -1]), (61, 41), _INSIDE)
 
 
 _INSIDE = np.linspace(0.0, 1.0, 33)[1:-1] ** 2
+
+
+def _rows(
+    refs: FloatArray, beta: float, reach: float, points: tuple[int, int], inside: Any = ()
+) -> FloatArray:
+    """Return δ to look at for each δ_ref, `inside` as shares of it."""
+    near, far = _spread(12 / beta, points[0]), _spread(reach, points[1])
+    more = np.asarray(inside, dtype=np.float64)
+    rows = [np.concatenate([near + r, far, [r, 0.0], r * more]) for r in refs]
+    return np.sort(np.clip(np.array(rows), -reach, reach), axis=1)
+
+
+def vectorised(loss: PairLoss) -> bool:
+    """Tell whether many pairs are evaluated in one call."""
+    return _size(loss) == "full"
 
 
 def _size(loss: PairLoss) -> str:
@@ -138,7 +162,8 @@ class Curve:
         """Return df/dδ = L_w·π(l) − L_l·π(w), L_w and L_l the derivatives by the log-probs.
 
         By autograd where there is one, else by central differences in δ of step 1e-3/β with one
-        step of Richardson's extrapolation: an error of order h⁴ at smooth points, and h at kinks.
+        step of Richardson's extrapolation: an error of order h⁴ at smooth points. Where the slope
+        jumps within a step, it is taken again with one of 1e-6/β.
         """
         delta, ref = np.broadcast_arrays(np.asarray(margin, float), np.asarray(ref_margin, float))
         if self.loss.library == "numpy":
@@ -151,10 +176,27 @@ class Curve:
 
     def _difference(self, delta: FloatArray, ref: FloatArray) -> FloatArray:
         h = self.loss.step
-        steps = np.array([h, -h, h / 2, -h / 2]).reshape(4, *(1,) * delta.ndim)
-        up, down, up2, down2 = self.value(delta + steps, ref[None])
-        with np.errstate(all="ignore"):
-            return np.asarray((4 * (up2 - down2) / h - (up - down) / (2 * h)) / 3)
+        slope, change = self._chords(delta, ref, h)
+        with np.errstate(invalid="ignore"):
+            kink = change > KINK * self._steepest
+        if kink.any() and self.loss.eps < 1e-12:
+            slope[kink] = self._chords(delta[kink], ref[kink], KINK_STEP * h)[0]
+        return slope
+
+    def _chords(
+        self, delta: FloatArray, ref: FloatArray, h: float
+    ) -> tuple[FloatArray, FloatArray]:
+        steps = np.array([h, h / 2, -h / 2, -h]).reshape(4, *(1,) * delta.ndim)
+        far_up, up, down, far_down = self.value(delta + steps, ref[None])
+        slope, change = central_difference(far_up, up, down, far_down, h)
+        return np.array(slope), change
+
+    @cached_property
+    def _steepest(self) -> float:
+        """The steepest slope at δ_ref = 0 within ±8/β, to the precision of a central difference."""
+        delta = np.linspace(-8, 8, 33) * self.loss.unit
+        slope = np.abs(self._chords(delta, np.zeros(33), self.loss.step)[0])
+        return float(np.max(slope, where=np.isfinite(slope), initial=0.0))
 
 
 def label_weights(gap: Any) -> tuple[FloatArray, FloatArray]:

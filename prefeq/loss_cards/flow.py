@@ -13,7 +13,7 @@ from prefeq.arrays import BoolArray, FloatArray
 from prefeq.loss_cards.alignment import reference
 from prefeq.loss_cards.curve import Curve
 from prefeq.loss_cards.field import CONSTANT_ALONE, Field
-from prefeq.loss_cards.minima import Landscape, landscape, signs
+from prefeq.loss_cards.minima import Landscape, landscape, scale, signs
 from prefeq.loss_cards.pairs import Pairs
 from prefeq.losses import Loss
 from prefeq.margins import exit_time as dpo_exit_time
@@ -76,8 +76,7 @@ def _common(values: FloatArray) -> int | None:
 
 def ordered(field: Field, ref_margin: float) -> Landscape:
     """Return the local minima of an ordered pair, bisected, at one reference margin."""
-    grid = field.ranges.row(np.array([ref_margin]))[0]
-    slope = field.curve.slope(grid, np.full(grid.shape, ref_margin))
+    (grid,), (slope,), _ = field.rows(np.array([ref_margin]))
     noise = field.curve.noise
     return landscape(
         grid, slope, lambda d: field.curve.slope(d, np.full(d.shape, ref_margin)), noise
@@ -100,7 +99,7 @@ class Trap:
     certified
         Whether `Loss.traps` says the same at every δ_ref (losses of ours).
     undecided
-        δ_ref where the slope was no number, or 0 throughout.
+        δ_ref where the slope was no number, 0 throughout, or too small for a float inside U.
     reason
         Why the loss cannot be decided, where it is not that.
     """
@@ -120,11 +119,13 @@ def trap(field: Field) -> Trap:
     if field.constant_alone:
         return Trap(None, (), None, False, tuple(refs.tolist()), CONSTANT_ALONE)
     count = len(refs)
-    here = _traps(ranges.margin[:count], field.slope[:count], refs, curve.noise)
+    margin, slope, faint = ranges.margin[:count], field.slope[:count], field.lost[:count]
+    here = traps(margin, slope, faint, refs, curve.noise)
     dead = field.dead[:count]
     everything = bool(field.dead.all())
-    lost = ~np.isfinite(field.slope[:count]).all(axis=1) | (dead & (not everything))
+    lost = ~np.isfinite(slope).all(axis=1) | (dead & (not everything))
     here = (here & ~lost) | (dead & everything)
+    lost |= ~here & (faint & (margin >= refs[:, None]) & (margin < 0)).any(axis=1)
     own = curve.loss.own
     certified = False
     if own is not None:
@@ -145,15 +146,29 @@ def trap(field: Field) -> Trap:
     return Trap(verdict, regions, instance, certified, tuple(refs[lost].tolist()))
 
 
-def _traps(margin: FloatArray, slope: FloatArray, refs: FloatArray, noise: float) -> Any:
-    """Tell for each row whether its slope comes to rest in U, arriving there from the left."""
+def traps(
+    margin: FloatArray, slope: FloatArray, lost: BoolArray, refs: FloatArray, noise: float
+) -> BoolArray:
+    """Tell for each row whether its slope comes to rest in U, arriving there from the left.
+
+    The slope at the reference is looked at, too, unless it may be rounding: a minimum just above is
+    one in U.
+    """
     found = np.zeros(len(refs), dtype=bool)
+    size = np.where(np.isfinite(slope), np.abs(slope), 0.0)
+    loud = (size >= noise * scale(size)) | (slope == 0)
     for i, ref in enumerate(refs):
-        inside = (margin[i] > ref) & (margin[i] <= 0)
-        delta, sign = margin[i][inside], signs(slope[i], noise)[inside]
-        arrives = (sign[:-1] < 0) & (sign[1:] >= 0) & (delta[:-1] < 0)
-        flat = (sign[:-1] == 0) & (sign[1:] == 0) & (delta[:-1] < 0)
-        found[i] = bool(arrives.any() or flat.any())
+        kept = np.concatenate([np.diff(margin[i]) > 0, [True]])
+        delta, sign = margin[i][kept], signs(slope[i], noise)[kept]
+        zero = (sign == 0) & ~lost[i][kept]
+        onward = zero & np.append(zero[1:], False)
+        flat = onward | (zero & np.append(False, zero[:-1]))  # one zero alone is no flat
+        ends = np.where(flat, 1, sign)  # arriving at a flat is arriving
+        inside = ((delta > ref) | (loud[i][kept] & (delta == ref))) & (delta <= 0)
+        stays = onward & inside & (delta < 0)
+        moves = (ends != 0) & inside
+        arrives = (ends[moves][:-1] < 0) & (ends[moves][1:] > 0)
+        found[i] = bool(stays.any() or arrives.any())
     return found
 
 
@@ -179,9 +194,8 @@ def _threshold(field: Field, low: float, high: float, below: bool) -> float:
     """Bisect the δ_ref at which the trap appears or disappears."""
     for _ in range(9):
         refs = np.linspace(low, high, 12)[1:-1]
-        grid = field.ranges.row(refs)
-        slope = field.curve.slope(grid, refs[:, None])
-        state = _traps(grid, slope, refs, field.curve.noise) != below
+        grid, slope, lost = field.rows(refs)
+        state = traps(grid, slope, lost, refs, field.curve.noise) != below
         first = int(np.argmax(state)) if state.any() else len(refs)
         low, high = (
             float(refs[first - 1]) if first else low,

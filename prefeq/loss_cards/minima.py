@@ -44,10 +44,7 @@ def signs(slope: FloatArray, noise: float = NOISE) -> IntArray:
     with np.errstate(invalid="ignore"):
         sign = np.sign(slope).astype(np.int64)
         size = np.where(np.isfinite(slope), np.abs(slope), 0.0)
-    # An exponential at one end of the range must not make rounding of all the rest.
-    middle = np.median(np.where(size > 0, size, size.max(axis=-1, keepdims=True)), axis=-1)
-    largest = np.minimum(size.max(axis=-1, keepdims=True), 1e6 * middle[..., None])
-    faint = (np.abs(slope) < noise * largest) & (slope != 0)
+    faint = (size < noise * scale(size)) & (size > 0)
     sign = np.where(np.isfinite(slope), sign, 0)
     for index in np.ndindex(sign.shape[:-1]):
         if faint[index].any():
@@ -55,9 +52,23 @@ def signs(slope: FloatArray, noise: float = NOISE) -> IntArray:
     return np.asarray(sign)
 
 
+def scale(size: FloatArray) -> FloatArray:
+    """Return the size of the steep slopes of each row, ``(..., 1)``, with which rounding compares.
+
+    An exponential at one end of the range must not make rounding of all the rest.
+    """
+    largest = size.max(axis=-1, keepdims=True)
+    middle = np.median(np.where(size > 0, size, largest), axis=-1)
+    return np.asarray(np.minimum(largest, 1e6 * middle[..., None]))
+
+
 def _without_noise(sign: IntArray, faint: Any) -> IntArray:
-    """Give runs that are faint throughout the sign of what is before them, or else after."""
+    """Give runs that are faint throughout the sign of what is before them, or else after.
+
+    A single zero among slopes is no flat: it may be rounding, too.
+    """
     out = sign.copy()
+    faint = faint | ((sign == 0) & (np.roll(sign, 1) != 0) & (np.roll(sign, -1) != 0))
     starts = np.flatnonzero(np.diff(sign, prepend=sign[0] + 2))
     runs = list(zip(starts, [*starts[1:], len(sign)], strict=True))
     loud = [i for i, (a, b) in enumerate(runs) if not faint[a:b].all()]

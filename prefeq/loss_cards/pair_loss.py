@@ -183,14 +183,35 @@ class PairLoss:
         return self._difference(pairs, chosen=1.0), self._difference(pairs, rejected=1.0)
 
     def _difference(self, pairs: Pairs, **direction: float) -> FloatArray:
-        def central(h: float) -> FloatArray:
-            up = self.value(pairs.shifted(**{n: h * x for n, x in direction.items()}))
-            down = self.value(pairs.shifted(**{n: -h * x for n, x in direction.items()}))
-            return (up - down) / (2 * h)
+        def value(h: float) -> FloatArray:
+            return self.value(pairs.shifted(**{n: h * x for n, x in direction.items()}))
 
-        step = self.step
-        with np.errstate(all="ignore"):
-            return (4 * central(step / 2) - central(step)) / 3
+        h = self.step
+        return central_difference(value(h), value(h / 2), value(-h / 2), value(-h), h)[0]
+
+
+def central_difference(
+    far_up: FloatArray, up: FloatArray, down: FloatArray, far_down: FloatArray, h: float
+) -> tuple[FloatArray, FloatArray]:
+    """Return the slope from values at x + h, x + h/2, x − h/2, x − h, and how far it changes.
+
+    Richardson's extrapolation of central differences, of order h⁴, kept between the slopes of the
+    three chords: at a kink it would overshoot, to a sign that the function has nowhere.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> leaky = [np.maximum(-x, 0) - 0.04 * x for x in np.array([[0.9], [0.4], [-0.6], [-1.1]])]
+    >>> slope, change = central_difference(*leaky, 1.0)
+    >>> bool(slope[0] <= -0.04), float(change[0].round(9))
+    (True, 1.0)
+    """
+    with np.errstate(all="ignore"):
+        left, middle, right = 2 * (down - far_down) / h, (up - down) / h, 2 * (far_up - up) / h
+        smooth = middle + (middle - (left + right) / 2) / 6
+        low = np.minimum(np.minimum(left, middle), right)
+        high = np.maximum(np.maximum(left, middle), right)
+        return np.clip(smooth, low, high), high - low
 
 
 def checked_beta(beta: Any) -> float:

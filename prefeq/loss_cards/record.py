@@ -88,6 +88,7 @@ def dictionary(card: LossCard) -> dict[str, Any]:
         "exit_times": card.exits,
         "weak_gradient": {"size": card.weak_size, "shares": card.weak},
         "same_as": card.same_as,
+        "same_as_one_token": card.same_as_one_token,
         "agreement": [
             {"with": a.second_name, "same": a.same, "points": a.points, "worst": a.worst,
              "tolerance": a.tolerance, "first": a.first}

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from prefeq.loss_cards.alignment import Alignment
 from prefeq.loss_cards.dependence import KINDS
+from prefeq.loss_cards.field import CONSTANT_ALONE
 from prefeq.text import number
 
 if TYPE_CHECKING:
@@ -37,11 +38,16 @@ def headline(card: LossCard) -> str:
 
 def rows(card: LossCard) -> list[tuple[str, str]]:
     """Return the lines of the card: a name and a sentence each."""
+    looked_at = ("looked at", f"{card.library}, gradients by {card.scheme}; {card.ranges.text}")
+    compared = [("comparison", str(found)) for found in card.agreements]
+    if card.trap_region.reason == CONSTANT_ALONE:
+        text = f"the other pairs of the batch; {CONSTANT_ALONE}, and there are no curves to look at"
+        return [looked_at, ("depends on", text), *compared]
     beta, step = card.ranges.beta, card.first_step
     at = step.at(-3 / beta)
     depend, shape = card.dependence, card.shape
     out = [
-        ("looked at", f"{card.library}, gradients by {card.scheme}; {card.ranges.text}"),
+        looked_at,
         (
             "depends on",
             KINDS[depend.kind]
@@ -82,7 +88,10 @@ def rows(card: LossCard) -> list[tuple[str, str]]:
     out.append(("weak gradient", f"below {number(card.weak_size)}: {shares}"))
     if card.same_as:
         out.append(("the same as", ", ".join(card.same_as)))
-    out += [("comparison", str(found)) for found in card.agreements]
+    elif card.same_as_one_token:
+        names = ", ".join(card.same_as_one_token)
+        out.append(("the same as", f"none of ours; for responses of one token, {names}"))
+    out += compared
     if card.stand_in:
         out.append(("one pair alone", card.stand_in))
     return out
@@ -151,7 +160,10 @@ def _trap(card: LossCard) -> str:
     if found.verdict is None:
         if found.reason:
             return f"not decided: {found.reason}"
-        return f"not decided: the slope is 0 or no number at {number(found.undecided[0])}"
+        return (
+            "not decided: the slope is no number, or too small for a float inside U, at "
+            f"delta_ref = {number(found.undecided[0])}; a smaller ref_limit leaves it out"
+        )
     if not found.verdict:
         return "no finite minimum or flat of an ordered pair lies in U"
     parts = []

@@ -201,9 +201,11 @@ def _robust(zoo: Mapping[str, Record]) -> Surprise:
 def _same(zoo: Mapping[str, Record]) -> Surprise:
     zoo["trl:aot"], zoo["trl:sigmoid_norm"]
     names = [
-        r["name"] for r in zoo.values()
-        if r["group"] == "trl" and ("dpo" in r["same_as"] or "loss of dpo" in (r["stand_in"] or ""))
-    ]  # fmt: skip
+        r["name"]
+        for r in zoo.values()
+        if r["group"] == "trl"
+        and ("dpo" in r["same_as_one_token"] or "loss of dpo" in (r["stand_in"] or ""))
+    ]
     return Surprise(
         "same",
         "One pair of one token cannot tell many apart.",

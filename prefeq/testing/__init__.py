@@ -15,13 +15,14 @@ Examples
 ...     assert_no_trap(squared)
 ... except AssertionError as failure:
 ...     print(failure.claim)
-an ordered pair is trapped: gradient flow from pi_ref ends in U = {delta_ref < delta < 0}
+an ordered pair is trapped: gradient flow comes to rest in U = {delta_ref < delta < 0}
 """
 
-from prefeq.testing.calculus import assert_aligned, assert_no_trap
+from prefeq.testing.aligned import assert_aligned
 from prefeq.testing.failures import PropertyFailure
 from prefeq.testing.losses import assert_gradient, assert_same_loss, assert_stable
 from prefeq.testing.margin_only import assert_margin_loss
+from prefeq.testing.no_trap import assert_no_trap
 from prefeq.testing.search import connected_problems, pairs
 from prefeq.testing.solvers import assert_matches_rlhf
 

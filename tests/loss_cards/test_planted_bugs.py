@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 
 import prefeq as pq
-from prefeq.loss_cards import analyse, curve, flow, minima
+from prefeq.loss_cards import analyse, curve, flow, minima, risk
 
 # The package has functions of these names, too.
 alignment = importlib.import_module("prefeq.loss_cards.alignment")
@@ -18,7 +19,7 @@ target = importlib.import_module("prefeq.loss_cards.target")
 
 def test_labels_of_the_wrong_weight(monkeypatch: pytest.MonkeyPatch) -> None:
     true = curve.label_weights
-    monkeypatch.setattr(alignment, "label_weights", lambda gap: true(gap)[::-1])
+    monkeypatch.setattr(risk, "label_weights", lambda gap: true(gap)[::-1])
     card = pq.analyse_loss("hypo", beta=1.0)
     assert not card.fixed.certified
     assert not card.per_label.certified
@@ -28,8 +29,8 @@ def test_a_flipped_label_that_is_not_mirrored(monkeypatch: pytest.MonkeyPatch) -
     made = alignment.Risk.of.__func__
 
     def wrong(cls: Any, field: Any, reading: Any, depends: Any, aim: Any) -> Any:
-        risk = made(cls, field, reading, depends, aim)
-        return risk and alignment.Risk(field, reading, risk.target, risk.rows, -risk.flipped)
+        found = made(cls, field, reading, depends, aim)
+        return found and dataclasses.replace(found, flipped=-found.flipped)
 
     monkeypatch.setattr(alignment.Risk, "of", classmethod(wrong))
     assert not pq.analyse_loss("dpo", beta=1.0).fixed.certified
@@ -48,8 +49,8 @@ def test_a_fixed_target_for_per_label_ones(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_traps_that_are_maxima(monkeypatch: pytest.MonkeyPatch) -> None:
-    true = flow._traps
-    monkeypatch.setattr(flow, "_traps", lambda margin, slope, *rest: true(margin, -slope, *rest))
+    true = flow.traps
+    monkeypatch.setattr(flow, "traps", lambda margin, slope, *rest: true(margin, -slope, *rest))
     assert not pq.analyse_loss("cdpo", beta=1.0).trap_region.certified
 
 
