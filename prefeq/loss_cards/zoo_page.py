@@ -32,9 +32,11 @@ defaults, except where a parameter stands with the name. `prefeq loss NAME` prin
 own loss too; `python -m prefeq.loss_cards.zoo docs/zoo.md` writes this page; [zoo.json](zoo.json)
 has its numbers.
 
-A card measures a pair of two responses, δ = log π(w) − log π(l), for every δ_ref of the range:
-±{limit:g} nats where β enters. What it says was looked at there; of the family it is proved as
-well, and the card says *certified*.
+A card measures a pair of two responses, δ = log π(w) − log π(l), at δ_ref on a grid of the range,
+±{limit:g} nats where β enters, at 401 more of them where a loss takes many pairs in one call, and
+bisects the thresholds. What it says was looked at there; of the family it is proved as well, and
+the card says *certified*. A gradient that underflows is no flat: where that leaves a trap open,
+the card says *not decided*.
 
 ## One table {{ #table }}
 

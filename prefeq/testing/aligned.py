@@ -79,7 +79,7 @@ def assert_aligned(
             return False
         return lowest_at(risk, *point) < -1e-6 / field.ranges.beta
 
-    point = smallest(_points(limit, gaps), misled, examples)
+    point = smallest(_points(limit, gaps), misled, examples, _points(limit, gaps, whole=True))
     if point is None and found.verdict:
         return
     if point is None and found.counterexample is not None:
@@ -88,12 +88,13 @@ def assert_aligned(
     fail(_alignment_failure(risk, point, subject, least), figure)
 
 
-def _points(limit: float, gaps: tuple[float, float]) -> Any:
+def _points(limit: float, gaps: tuple[float, float], whole: bool = False) -> Any:
     from hypothesis import strategies as st
 
     from prefeq.strategies import nats
 
-    return st.tuples(negative(limit) | nats(limit), reward_gaps(*gaps))
+    refs = negative(limit, whole=True) if whole else negative(limit) | nats(limit)
+    return st.tuples(refs, reward_gaps(*gaps))
 
 
 def _alignment_failure(

@@ -77,7 +77,7 @@ def assert_gradient(
         near = np.abs(given - expected).max() <= tolerance * size + rounding  # never of a NaN
         return not near and not _kink(adapted, pair)
 
-    seen = smallest(pairs(limit=limit), wrong, examples)
+    seen = smallest(pairs(limit=limit), wrong, examples, pairs(limit=limit, whole=True))
     if seen is None:
         return
     given, expected, _ = both(seen)
@@ -151,7 +151,11 @@ def assert_stable(
 
     # Ours form nothing that is larger than the loss itself.
     drawing = "float64" in dtypes and adapted.own is None
-    seen = smallest(pairs(limit=limit), sick, examples) if drawing else None
+    seen = (
+        smallest(pairs(limit=limit), sick, examples, pairs(limit=limit, whole=True))
+        if drawing
+        else None
+    )
     if not found and seen is None:
         return
     if seen is None:
@@ -236,7 +240,7 @@ def assert_same_loss(
         text = f"{one.name}, {named(two)}"
         made = PropertyFailure("assert_same_loss", text, claim, measured={}, theory=theory)
         fail(made, figure)
-    seen = smallest(pairs(limit=limit), differ, examples)
+    seen = smallest(pairs(limit=limit), differ, examples, pairs(limit=limit, whole=True))
     if seen is None and found.same:
         return
     shown: Mapping[str, Any] = found.first or {}

@@ -63,9 +63,14 @@ def assert_margin_loss(
     tests = _dependences(adapted, found.tolerance, relative)
 
     def drawn(kinds: list[str], count: int | None) -> _Move | None:
-        pair, tokens = pairs(limit=min(8 * adapted.unit, 40.0)), st.integers(1, 8)
-        made = (st.sampled_from(kinds), pair, pair, nats(40.0), tokens, tokens)
-        return smallest(st.builds(_Move, *made), lambda move: tests[move.what](move), count)
+        limit, tokens = min(8 * adapted.unit, 40.0), st.integers(1, 8)
+
+        def moves(whole: bool) -> st.SearchStrategy[_Move]:
+            pair = pairs(limit=limit, whole=whole)
+            by = st.integers(1, 40).map(float) if whole else nats(40.0)
+            return st.builds(_Move, st.sampled_from(kinds), pair, pair, by, tokens, tokens)
+
+        return smallest(moves(False), lambda move: tests[move.what](move), count, moves(True))
 
     seen, suspect = drawn(list(tests), examples), _suspect(found, relative)
     if seen is None and suspect is None:

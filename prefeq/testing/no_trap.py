@@ -87,7 +87,8 @@ def assert_no_trap(
         seen = [ref for ref in some[_rest_in_u(field, some)][:MANY].tolist() if trapped(ref)][:1]
         ref = max([*np.concatenate([*inside, seen]).tolist()], default=None)
     else:
-        ref = smallest(negative(field.ranges.ref_limit), trapped, examples)
+        limit = field.ranges.ref_limit
+        ref = smallest(negative(limit), trapped, examples, negative(limit, whole=True))
         if ref is None and regions:  # nothing drawn was in the region
             ref = sum(regions[-1]) / 2
     if ref is not None:

@@ -24,7 +24,10 @@ EXAMPLES: int | None = None
 
 
 def smallest(
-    strategy: st.SearchStrategy[T], fails: Callable[[T], bool], examples: int | None = None
+    strategy: st.SearchStrategy[T],
+    fails: Callable[[T], bool],
+    examples: int | None = None,
+    plain: st.SearchStrategy[T] | None = None,
 ) -> T | None:
     """Return the smallest thing drawn that fails, shrunk by Hypothesis; None if nothing fails.
 
@@ -36,10 +39,14 @@ def smallest(
         Whether one fails; an exception counts as a failure, it is code of other people.
     examples
         How many to draw; ``max_examples`` of the active Hypothesis profile by default.
+    plain
+        Where to look again for a smaller one: Hypothesis keeps the kind of number that it found
+        first (a limit, a whole number, a fraction), and what that is changes with the constants of
+        the modules that are loaded.
 
     Examples
     --------
-    >>> smallest(nats(), lambda z: z > 9)
+    >>> smallest(nats(), lambda z: z > 9, plain=st.integers(0, 800).map(float))
     10.0
     """
     if examples is not None and (not isinstance(examples, int) or examples < 1):
@@ -60,27 +67,43 @@ def smallest(
         except Exception:  # other people's code raises what it likes
             return True
 
-    try:
-        return find(strategy, guarded, settings=chosen, random=Random(20834))
-    except NoSuchExample:
-        return None
+    def first(drawn: st.SearchStrategy[T]) -> T | None:
+        try:
+            return find(drawn, guarded, settings=chosen, random=Random(20834))
+        except NoSuchExample:
+            return None
+
+    seen = first(strategy)
+    simpler = first(plain) if seen is not None and plain is not None else None
+    return seen if simpler is None else simpler
 
 
-def pairs(*, limit: float = 800.0) -> st.SearchStrategy[Pairs]:
+def pairs(*, limit: float = 800.0, whole: bool = False) -> st.SearchStrategy[Pairs]:
     """Draw the four log-probs of a pair, each in [−limit − 1, −1]: ties and extremes often.
+
+    Whole numbers alone, if asked for.
 
     Examples
     --------
     >>> float(smallest(pairs(), lambda pair: pair.margin[0] < -2).margin[0])
     -3.0
     """
-    logp = nats(limit).map(lambda z: -1.0 - abs(z))
+    sizes = _whole(limit) if whole else nats(limit)
+    logp = sizes.map(lambda z: -1.0 - abs(z))
     return st.tuples(logp, logp, logp, logp).map(lambda four: Pairs(*map(np.array, four)))
 
 
-def negative(limit: float) -> st.SearchStrategy[float]:
-    """Draw reference margins in [−limit, 0)."""
-    return nats(limit).map(lambda z: -abs(z)).filter(lambda z: z < 0)
+def _whole(limit: float) -> st.SearchStrategy[float]:
+    return st.integers(0, int(limit)).map(float)
+
+
+def negative(limit: float, *, whole: bool = False) -> st.SearchStrategy[float]:
+    """Draw reference margins in [−limit, 0): whole numbers alone, if asked for and if there are."""
+    return (
+        (_whole(limit) if whole and limit >= 1 else nats(limit))
+        .map(lambda z: -abs(z))
+        .filter(lambda z: z < 0)
+    )
 
 
 def reward_gaps(low: float, high: float) -> st.SearchStrategy[float]:
