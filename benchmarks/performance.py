@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import performance_audit as audit
+from benchmarks import performance_cards as cards
 from benchmarks.bench_growth import variation
 from benchmarks.record import RESULTS
 
 PAGE = Path(__file__).parents[1] / "docs" / "performance.md"
 SOLVERS = ("cpo", "dpo", "rlhf", "growth", "memory", "hard_inputs", "atlas", "gpu")
-NAMES = (*SOLVERS, *audit.NAMES)
+NAMES = (*SOLVERS, *audit.NAMES, *cards.NAMES)
 Results = dict[str, Any]
 """The content of each results file, empty where it has not been written yet."""
 
@@ -131,6 +132,7 @@ TARGETS: list[tuple[str, str, str, Callable[[Results], Verdict]]] = [
     ("atlas", "atlas of 1000 × 1000 cells", "< 60 s", _atlas),
     ("gpu", "torch CUDA, float64", "the same answers to 1e-9; times 2 cores", _gpu),
     *audit.TARGETS,
+    *cards.TARGETS,
 ]
 
 
@@ -317,6 +319,7 @@ def page(results: Results) -> str:
         ("audit", "The audit in memory: best of three", audit.table),
         ("scale", "The audit of Parquet shards, in one process", audit.scale_table),
         ("logps", "Log-probs from logits", audit.logps_table),
+        ("zoo_time", "Loss cards, one after the other and from the shell", cards.table),
     ):
         if results[name]:
             head, *rest = lines(results)
