@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from prefeq.errors import TableError
+from prefeq.json_lines import json_rows
 
 Columns = dict[str, list[Any]]
 Found = tuple[list[str], Columns]
@@ -69,21 +69,7 @@ def _read_csv(path: Path, wanted: Sequence[str]) -> Found:
 
 
 def _read_json_lines(path: Path, wanted: Sequence[str]) -> Found:
-    rows: list[dict[str, Any]] = []
-    with path.open(encoding="utf-8-sig") as file:
-        for line in file:
-            if not line.strip():
-                continue
-            here = f"{path}: row {len(rows) + 1}"
-            try:
-                row = json.loads(line)
-            except (ValueError, RecursionError) as error:
-                raise TableError(
-                    f"{here} is not JSON ({error}); write one object per line"
-                ) from error
-            if not isinstance(row, dict):
-                raise TableError(f"{here} is not a JSON object; write one object per line")
-            rows.append(row)
+    rows = [row for row, _ in json_rows(path)]
     names = list(dict.fromkeys(name for row in rows for name in row))
     return names, {name: [row.get(name) for row in rows] for name in names if name in wanted}
 

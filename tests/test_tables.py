@@ -153,9 +153,9 @@ def test_csv_errors_name_the_place(tmp_path: Path, text: str, words: list[str]) 
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        ("{", ["row 2 is not JSON"]),
-        ("[1, 2]", ["row 2 is not a JSON object"]),
-        ("[" * 100_000, ["row 2 is not JSON"]),
+        ("{", ["line 3 is not JSON"]),
+        ("[1, 2]", ["line 3 is no JSON object"]),
+        ("[" * 100_000, ["line 3 is not JSON"]),
         ('{"prompt": "p", "response": "b", "ref_logp": -1}', ["row 2", "'reward'", "no value"]),
         (
             '{"prompt": "p", "response": "b", "ref_logp": NaN, "reward": 1}',

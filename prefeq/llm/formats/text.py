@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import csv
-import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from io import TextIOWrapper
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 from prefeq.errors import TableError
+from prefeq.json_lines import json_rows
 from prefeq.llm.formats import base
 from prefeq.llm.formats.base import KNOWN, Head, Pieces, RowError
 
@@ -68,29 +67,9 @@ def csv_pieces(path: Path, names: Sequence[str]) -> Pieces:
             raise TableError(f"{path}: line {reader.line_num} is not CSV ({error})") from error
 
 
-def _json_rows(path: Path) -> Iterator[tuple[dict[str, Any], int]]:
-    """Yield the objects of a file of JSON Lines, each with how many bytes were read by then."""
-    with path.open("rb") as file:
-        for number, line in enumerate(file):
-            text = line.decode("utf-8-sig" if number == 0 else "utf-8").strip()
-            if not text:
-                continue
-            try:
-                row = json.loads(text)
-            except (ValueError, RecursionError) as error:
-                raise TableError(
-                    f"{path}: line {number + 1} is not JSON ({error}); write one object a line"
-                ) from error
-            if not isinstance(row, dict):
-                raise TableError(
-                    f"{path}: line {number + 1} is no JSON object; write one object a line"
-                )
-            yield row, file.tell()
-
-
 def json_head(path: Path) -> Head:
     """Return the names in the first row of JSON Lines."""
-    first = next((row for row, _ in _json_rows(path)), {})
+    first = next((row for row, _ in json_rows(path)), {})
     numbers = (
         n for n, v in first.items() if isinstance(v, int | float) and not isinstance(v, bool)
     )
@@ -108,7 +87,7 @@ def json_pieces(path: Path, names: Sequence[str]) -> Pieces:
     """Yield the values of JSON Lines; None where a row has none."""
     unread = KNOWN - set(names)
     ignored = unread & set(json_head(path).names)
-    rows, size, start = _json_rows(path), max(1, path.stat().st_size), 0
+    rows, size, start = json_rows(path), max(1, path.stat().st_size), 0
     while piece := list(islice(rows, base.LINES)):
         for i, (row, _) in enumerate(piece):
             late = (unread & row.keys()) - ignored
