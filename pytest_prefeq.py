@@ -49,7 +49,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Set how many examples assertions draw, if that was asked for."""
+    """Set how many examples assertions draw, and check the folder for failures, if asked for."""
+    folder = _failures_folder(config)
+    if folder is not None:
+        there = next(path for path in (folder, *folder.parents) if path.exists())
+        if not there.is_dir():
+            given = config.getoption("prefeq_failures")
+            raise pytest.UsageError(
+                f"--prefeq-failures {given}: {there.name} is no folder; name another"
+            )
     examples = config.getoption("prefeq_examples")
     if examples is not None:
         if examples < 1:
@@ -57,6 +65,12 @@ def pytest_configure(config: pytest.Config) -> None:
         from prefeq.testing import search
 
         search.EXAMPLES = examples
+
+
+def _failures_folder(config: pytest.Config) -> Path | None:
+    """Return the folder as it was meant at the start: a test may change the working directory."""
+    folder = config.getoption("prefeq_failures")
+    return config.invocation_params.dir / folder if folder else None
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -85,11 +99,13 @@ def preference_loss(request: pytest.FixtureRequest) -> Any:
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[Any]) -> Any:
     """Write a failed assertion to the folder of ``--prefeq-failures``."""
     report = yield
-    folder = item.config.getoption("prefeq_failures")
+    folder = _failures_folder(item.config)
     failures = sys.modules.get("prefeq.testing.failures")  # not loaded: then it raised nothing
     if folder and failures and call.excinfo is not None:
         failure = call.excinfo.value
         if isinstance(failure, failures.PropertyFailure):
-            paths = failure.write(Path(folder), failures.stem(item.nodeid))
-            report.sections.append(("prefeq", "\n".join(f"wrote {path}" for path in paths)))
+            shown = item.config.getoption("prefeq_failures")
+            paths = failure.write(folder, failures.stem(item.nodeid))
+            lines = [f"wrote {Path(shown, path.name)}" for path in paths]
+            report.sections.append(("prefeq", "\n".join(lines)))
     return report

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import os
+import math
 from typing import Any
 
 from prefeq.errors import ProblemError
@@ -78,13 +78,16 @@ def run(args: argparse.Namespace) -> int:
     ProblemError
         If the loss cannot be found or called, or a file cannot be written.
     """
+    from prefeq.cli_audit import check_outputs
     from prefeq.loss_cards import analyse_loss
-    from prefeq.strict_json import check_writable, write_json, write_text
+    from prefeq.loss_cards.names import source_files
+    from prefeq.strict_json import write_json, write_text
 
-    if args.html:
-        check_writable(args.html)
-        if args.json and os.path.realpath(args.json) == os.path.realpath(args.html):
-            raise ProblemError(f"--json and --html both name {args.json}; name two files")
+    outputs = {"--json": args.json, "--html": args.html}
+    sources = [path for text in (args.loss, *args.against) for path in source_files(text)]
+    check_outputs({option: path for option, path in outputs.items() if path}, sources)
+    if args.ref_limit is not None and not 0 < args.ref_limit < math.inf:
+        raise ProblemError(f"--ref-limit {args.ref_limit:g}: must be positive and finite")
     low, high = args.gap
     card = analyse_loss(
         args.loss,

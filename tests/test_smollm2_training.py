@@ -235,7 +235,11 @@ def test_every_number_of_the_reading(summary: ModuleType, runs: dict[str, Any]) 
         f"Myanmar (δ_ref = −{-dpo.train['ref_margin'][0][far]:.1f}) is predicted to stay"
         f" {told[far] / told[near]:.0f} times as long as New Zealand"
         f" (−{-dpo.train['ref_margin'][0][near]:.1f}) and stays"
-        f" {stay[far] / stay[near]:.1f} times as long",
+        f" {stay[far] / stay[near]:.1f} times as long (interpolated)",
+        f"Latvia, right at step {steps[at['Latvia']]}, left after"
+        f" {summary.exit_times(dpo)[at['Latvia']]:.1f}.",
+        f"the {np.isinf(summary.predicted_times(sums)).sum()} pairs of IPO on sums that are"
+        " predicted never to leave are not in the bottom row",
         f"off by a factor of {summary.spread(one, told)[1]:.1f}, the straight line by"
         f" {summary.spread(one, -one.train['ref_margin'][0])[1]:.1f}.",
         f"the {trapped.sum()} pairs with δ_ref < −5 stay in U for ever",
@@ -369,6 +373,7 @@ def test_summary_and_figure_of_a_new_run(
     np.testing.assert_allclose(
         artists["dpo undesirable"].get_ydata(), 100 * run.train["undesirable"].mean(axis=1)
     )
+    check_spells(artists["dpo stay"], found[0])
     left = np.sort(summary.exit_steps(run)[run.wrong])
     np.testing.assert_array_equal(artists["dpo exit"].get_xdata(), left[left <= run.steps])
     assert artists["ipo_sums stays"].get_xdata().size == 3
@@ -378,6 +383,35 @@ def test_summary_and_figure_of_a_new_run(
     once = (tabular / "figure.svg").read_bytes()
     figure.main(tabular)
     assert (tabular / "figure.svg").read_bytes() == once
+
+
+def check_spells(bars: Any, run: dict[str, Any]) -> None:
+    """Raise unless the bars of the middle row cover the steps in U, and no others."""
+    covered = np.zeros_like(run["inside"])
+    for (start, row), (stop, _) in bars.get_segments():
+        covered[int(start) : math.ceil(stop), int(row)] = True
+    np.testing.assert_array_equal(covered, run["inside"])
+
+
+def test_the_figure_shows_a_return_to_u(summary: ModuleType, runs: dict[str, Any]) -> None:
+    figure = load_script("figure")
+    import matplotlib.pyplot as plt
+
+    canvas, axes = plt.subplots(1, len(NAMES), squeeze=False)
+    for axis, run in zip(axes[0], figure.data(EXAMPLE), strict=True):
+        found = figure.stays(axis, run)
+        check_spells(found["stay"], run)
+        assert found["stays"].get_xdata().size == (runs[run["name"]].train["margin"][-1] < 0).sum()
+    slovenia = run["countries"].index("Slovenia")  # of the last one, IPO on sums
+    bars = [bar[:, 0].tolist() for bar in found["stay"].get_segments() if bar[0, 1] == slovenia]
+    assert bars == [[1, 2], [13, 19]]
+    plt.close(canvas)
+
+
+def test_spells_are_those_of_the_flags() -> None:
+    inside = np.array([[0, 1, 0], [1, 1, 0], [1, 0, 0], [0, 1, 0]]) == 1
+    pair, enters, leaves = load_script("figure").spells(inside)
+    assert list(zip(pair, enters, leaves, strict=True)) == [(0, 1, 3), (1, 0, 2), (1, 3, 4)]
 
 
 def edited(folder: Path, out: Path, change: Any) -> Path:

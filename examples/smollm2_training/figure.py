@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Draw when each pair's loss falls, when the pair leaves U, and when the table has it leave.
+"""Draw when each pair's loss falls, when the pair is in U, and when the table has it leave.
 
 python examples/smollm2_training/figure.py                          # figure.png, figure.svg
 python examples/smollm2_training/figure.py build/smollm2_training   # of a new run, beside it
@@ -27,7 +27,7 @@ TITLES = {
     "ipo_sums": "IPO, sums",
 }
 HEIGHTS = (1.0, 2.1, 1.1)
-SHORTEST, LONGEST = 0.1, 60.0
+SHORTEST, LONGEST = 0.1, 70.0
 
 SHARES = {
     "relative": {"color": BLACK, "linestyle": (0, (1, 1))},
@@ -40,7 +40,7 @@ LEGEND = {
     "undesirable": "in U",
     "low": "loss below ln 2 (IPO: below its start)",
     "stay": "stay in U",
-    "exit": "exit",
+    "exit": "first exit",
     "stays": "still wrong",
 }
 
@@ -77,7 +77,8 @@ def data(folder: Path) -> list[dict[str, Any]]:
             "countries": [run.countries["train"][pair] for pair in order],
             "ref_margin": sums[order],
             "wrong": run.wrong[order],
-            "entry": read.first(run.train["undesirable"] == 1)[order],
+            "inside": run.train["undesirable"][:, order] == 1,
+            "still": run.train["margin"][-1][order] < 0,
             "low": read.low_loss_steps(run)[order],
             "exit": read.exit_steps(run)[order],
             "time": times,
@@ -125,25 +126,36 @@ def shares(axis: Any, run: dict[str, Any]) -> dict[str, Any]:
 
 
 def stays(axis: Any, run: dict[str, Any]) -> dict[str, Any]:
-    """A row for each wrong pair: its stay in U, and when its loss falls."""
+    """A row for each wrong pair: its stays in U, its first exit, and when its loss falls."""
     # Per token some pairs are right from the start: their rows stay empty.
     rows = np.flatnonzero(run["wrong"])
-    entry, low, out = (run[name][rows] for name in ("entry", "low", "exit"))
+    low, out, still = (run[name][rows] for name in ("low", "exit", "still"))
     gone, low_at_all, end = out <= run["steps"], low <= run["steps"], run["steps"] + 0.9
-    until = np.where(gone, out, end)
+    pair, enters, leaves = spells(run["inside"][:, rows])
     every = np.arange(len(run["wrong"]))
     axis.set(ylim=(len(every) - 0.4, -0.6), yticks=every, xlim=(-0.6, end + 0.7), xlabel="step")
     shade = {"color": UNDESIRABLE["facecolor"], "linewidth": 4, "zorder": 1}
     return {
-        "stay": axis.hlines(rows, np.minimum(entry, until), until, **shade),
+        "stay": axis.hlines(rows[pair], enters, np.minimum(leaves, end), **shade),
         "exit": axis.plot(out[gone], rows[gone], "o", color=BLUE)[0],
-        "stays": axis.plot(until[~gone], rows[~gone], ">", color=ORANGE)[0],
+        "stays": axis.plot(np.full(still.sum(), end), rows[still], ">", color=ORANGE)[0],
         "low": axis.plot(low[low_at_all], rows[low_at_all], "|", color=BLACK, markersize=5)[0],
     }
 
 
+def spells(inside: Any) -> tuple[Any, Any, Any]:
+    """Pair, first step and first step after of each spell of up flags, (steps + 1, P) -> (S,)."""
+    outside = np.zeros((1, inside.shape[1]), dtype=int)
+    turns = np.diff(np.vstack([outside, inside, outside]), axis=0).T
+    pair, enters = np.nonzero(turns == 1)
+    return pair, enters, np.nonzero(turns == -1)[1]
+
+
 def law(axis: Any, run: dict[str, Any]) -> dict[str, Any]:
-    """The time of exit over the predicted one; those that are still wrong at the upper edge."""
+    """The time of exit over the predicted one; those that are still wrong at the upper edge.
+
+    Pairs that are predicted never to leave have no place here: the README says so.
+    """
     finite = run["wrong"] & np.isfinite(run["predicted"])
     time, predicted = run["time"][finite], np.minimum(run["predicted"][finite], LONGEST)
     left, edge = np.isfinite(time), run["steps"] + 0.9

@@ -107,7 +107,12 @@ def recheck(
     hold, with the counts and seeds that this version of prefeq runs. What is chosen and not
     computed (statements, instances, inputs) is compared with the copy that ships with prefeq.
     """
-    return check_document(read_strict(path), load_texts(), only, progress)
+    document = read_strict(path)
+    try:
+        _opened(document)
+    except ProblemError as error:
+        raise ProblemError(f"{os.fspath(path)}: {error}") from None
+    return check_document(document, load_texts(), only, progress)
 
 
 def check_document(

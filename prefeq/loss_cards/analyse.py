@@ -124,7 +124,7 @@ def card_of(
     first = (seconds[0], agreements[0]) if seconds else None
     ordered_rows = _ordered(field, form)
     beta, tokens = ranges.beta, loss.takes_tokens
-    same = same_as(loss) if not loss.coupled else ()
+    same = same_as(loss) if not loss.coupled and depends.on_batch == "no" else ()
     certified = {
         "margin_only": loss.own is not None,
         "minimisers": _exact_minimisers(field, ordered_rows),
@@ -217,10 +217,10 @@ def _population(
 
 
 def _minima(risk: Risk, ref: float, gap: float) -> list[list[float]] | None:
-    grid, slopes, slope = risk.along(ref, gap)
+    grid, slopes, floor, slope = risk.along(ref, gap)
     if not np.isfinite(slopes).all():
         return None
-    seen = landscape(grid, slopes, slope, risk.field.curve.noise)
+    seen = landscape(grid, slopes, slope, floor)
     found = [list(m) for m in seen.minima]
     found += [[-math.inf, -math.inf]] if seen.left == "falls" else []
     return found + ([[math.inf, math.inf]] if seen.right == "falls" else [])

@@ -32,15 +32,14 @@ def looked_at(
     traps are looked for, and no target.
     """
     field = Field.of(curve, ranges)
-    relative = depends is not None and depends.kind == "relative margin"
+    kind = "" if depends is None else depends.kind
     if vectorised(curve.loss):
         every = ranges.including(np.linspace(-ranges.ref_limit, ranges.ref_limit, COUNT))
         # Zeros are taken for flats here; on the grid they are looked at again.
-        slope = curve.slope(every.margin, every.ref_margin[:, None])
-        close = Field(curve, every, slope, np.zeros(slope.shape, dtype=bool))
+        close = Field.roughly(curve, every)
         more = [_compared(close, field, _trapped(close), _trapped(field))]
         if depends is not None:
-            aims = [target(curve, at.ranges, relative) for at in (close, field)]
+            aims = [target(curve, at.ranges, kind) for at in (close, field)]
             more.append(_dip(curve, *aims))
             for reading in _READINGS:
                 risks = [
@@ -53,7 +52,7 @@ def looked_at(
         found = np.concatenate(more)
         if found.size:
             field = Field.of(curve, ranges.including(found))
-    return field, None if depends is None else target(curve, field.ranges, relative)
+    return field, None if depends is None else target(curve, field.ranges, kind)
 
 
 def _dip(curve: Curve, close: Target | None, known: Target | None) -> FloatArray:
@@ -70,12 +69,8 @@ def _dip(curve: Curve, close: Target | None, known: Target | None) -> FloatArray
 
 def _trapped(field: Field) -> BoolArray:
     """Tell for every δ_ref whether it traps; none does from 0 on."""
-    ranges, found = field.ranges, np.zeros(len(field.ranges.ref_margin), dtype=bool)
-    below = ranges.ref_margin < 0
-    refs = ranges.ref_margin[below]
-    noise = field.curve.noise
-    found[below] = traps(ranges.margin[below], field.slope[below], field.lost[below], refs, noise)
-    return found
+    found = traps(field.below_zero())
+    return np.concatenate([found, np.zeros(len(field.ranges.ref_margin) - len(found), dtype=bool)])
 
 
 def _compared(close: Field, field: Field, here: BoolArray, known: BoolArray) -> FloatArray:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Literal, TypeAlias
 
 from prefeq.errors import ProblemError
-from prefeq.loss_cards.engines import Engine, NumpyEngine, OwnEngine, TorchEngine
+from prefeq.loss_cards.engines import Engine, NumpyEngine, OwnEngine, TorchEngine, raised
 from prefeq.loss_cards.pair_loss import PairLoss, checked_beta
 from prefeq.loss_cards.pairs import mixed_pairs
 from prefeq.loss_cards.settle import settled
@@ -29,7 +29,8 @@ def adapt(loss: Any, *, library: Library = "auto", **parameters: Any) -> PairLos
     library
         ``auto`` tries NumPy arrays first, then torch tensors.
     parameters
-        Keyword arguments of the loss, such as ``beta=0.1``.
+        Keyword arguments of the loss, such as ``beta=0.1``. Of a function that takes no ``beta``,
+        the β that it has inside: margins are measured in units of 1/β.
 
     Raises
     ------
@@ -59,8 +60,10 @@ def adapt(loss: Any, *, library: Library = "auto", **parameters: Any) -> PairLos
             "ref_chosen_logps, ref_rejected_logps), a name, or one of prefeq.losses"
         )
     name = str(getattr(loss, "__name__", type(loss).__name__))
-    engine = _engine(loss, name, library, parameters)
-    return settled(PairLoss(name, engine, dict(parameters), _beta(loss, parameters)))
+    beta, inside = _beta(loss, parameters), "beta" in parameters and not _takes(loss, "beta")
+    given = {key: x for key, x in parameters.items() if key != "beta" or not inside}
+    engine = _engine(loss, name, library, given)
+    return settled(PairLoss(name, engine, given, beta, beta_inside=inside))
 
 
 def own_loss(loss: Loss, **parameters: Any) -> PairLoss:
@@ -72,6 +75,14 @@ def own_loss(loss: Loss, **parameters: Any) -> PairLoss:
             "parameters (prefeq.losses.smooth(alpha=...)) and pass that"
         )
     return PairLoss(loss.name, OwnEngine(loss), {"beta": beta}, beta)
+
+
+def _takes(function: Callable[..., Any], name: str) -> bool:
+    try:
+        known = inspect.signature(function).parameters
+    except (TypeError, ValueError):  # some built-in functions have no signature
+        return True
+    return name in known or any(p.kind is p.VAR_KEYWORD for p in known.values())
 
 
 def _beta(function: Callable[..., Any], parameters: Mapping[str, Any]) -> float | None:
@@ -96,15 +107,18 @@ def _engine(
     if library not in ("auto", *engines):
         raise ProblemError(f"library = {library!r}: pass 'auto', 'numpy' or 'torch'")
     pairs = mixed_pairs(3)
-    said = []
+    said: dict[str, str] = {}
     for kind in engines if library == "auto" else (library,):
         try:
             engine = engines[kind](function)
             engine.call(pairs, parameters, "float64")
             return engine
-        except Exception as error:  # other people's code raises what it likes
-            said.append(f"with {kind}: {type(error).__name__}: {error}")
+        except (Exception, SystemExit) as error:  # other people's code raises what it likes
+            said[kind] = raised(error)
     hint = ""
-    if any("beta" in text and "missing" in text for text in said):
+    if any("beta" in text and "missing" in text for text in said.values()):
         hint = "; pass it: beta=0.1 (on the command line --kw beta=0.1)"
-    raise ProblemError(f"{name} cannot be called ({'; '.join(said)}){hint}")
+    why = "; ".join(f"with {kind}: {text}" for kind, text in said.items())
+    if len(said) > 1 and len(set(said.values())) == 1:  # the same with both: said once
+        why = next(iter(said.values()))
+    raise ProblemError(f"{name} cannot be called ({why}){hint}")

@@ -16,7 +16,6 @@ import numpy as np
 from prefeq._elementary import sigmoid, softplus
 from prefeq.arrays import FloatArray
 from prefeq.errors import ProblemError
-from prefeq.loss_cards.minima import NOISE
 from prefeq.loss_cards.pair_loss import PairLoss, central_difference
 from prefeq.loss_cards.pairs import Pairs
 
@@ -26,7 +25,13 @@ KINK = 1e-2
 KINK_STEP = 1e-3
 """How much shorter the step is there."""
 
-_SIZES = {"full": (101, 81, 1.0), "numpy": (61, 41, 0.5), "alone": (21, 17, 0.2)}
+EDGE = 1e-9
+"""How far from δ_ref and from 0, in units of 1/β, the points beside them lie."""
+
+SMEAR = 5e-6
+"""How far, in units of 1/β, differences may move a kink."""
+
+_SIZES = {"full": (151, 201, 1.0), "numpy": (61, 41, 0.5), "alone": (21, 17, 0.2)}
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,8 +85,9 @@ class Ranges:
         beta = 1 / loss.unit if beta is None else beta
         limit = 10.0 / beta if ref_limit is None else float(ref_limit)
         low, high = gaps
-        if not 0 < beta < math.inf or not 0 < limit < math.inf:
-            raise ProblemError(f"beta = {beta}, ref_limit = {limit}: must be positive and finite")
+        for name, x in (("beta", beta), ("ref_limit", limit)):
+            if not 0 < x < math.inf:
+                raise ProblemError(f"{name} = {x:g}: must be positive and finite")
         if not 0 < low < high < math.inf:
             raise ProblemError(f"gaps = {gaps}: pass 0 < least < largest")
         near, far, share = _SIZES[_size(loss)]
@@ -95,7 +101,9 @@ class Ranges:
 
     def including(self, ref_margin: FloatArray) -> Ranges:
         """Return the ranges with more reference margins, and their negatives."""
-        refs = np.unique(np.concatenate([self.ref_margin, ref_margin, -ref_margin]))
+        sizes = np.unique(np.abs(np.concatenate([self.ref_margin, ref_margin])))
+        apart = np.diff(sizes, prepend=-1.0) > 1e-9 * self.ref_limit  # rounding makes twins
+        refs = np.concatenate([-sizes[apart & (sizes > 0)][::-1], sizes[apart]])
         margin = _rows(refs, self.beta, float(self.margin[0, -1]), self.points)
         return replace(self, ref_margin=refs, margin=margin)
 
@@ -121,7 +129,8 @@ def _rows(
     """Return δ to look at for each δ_ref, `inside` as shares of it."""
     near, far = _spread(12 / beta, points[0]), _spread(reach, points[1])
     more = np.asarray(inside, dtype=np.float64)
-    rows = [np.concatenate([near + r, far, [r, 0.0], r * more]) for r in refs]
+    beside = np.array([-SMEAR / 2, -EDGE, 0.0, EDGE, SMEAR / 2]) / beta
+    rows = [np.concatenate([near + r, far, r + beside, beside, r * more]) for r in refs]
     return np.sort(np.clip(np.array(rows), -reach, reach), axis=1)
 
 
@@ -148,11 +157,6 @@ class Curve:
 
     loss: PairLoss
 
-    @property
-    def noise(self) -> float:
-        """The share of the steepest slope below which slopes may be rounding."""
-        return max(1e-9 if self.loss.library == "numpy" else NOISE, 50 * self.loss.eps)
-
     def value(self, margin: Any, ref_margin: Any) -> FloatArray:
         """Return f(δ; δ_ref), broadcast."""
         delta, ref = np.broadcast_arrays(np.asarray(margin, float), np.asarray(ref_margin, float))
@@ -165,38 +169,56 @@ class Curve:
         step of Richardson's extrapolation: an error of order h⁴ at smooth points. Where the slope
         jumps within a step, it is taken again with one of 1e-6/β.
         """
+        return self.slope_and_floor(margin, ref_margin)[0]
+
+    def slope_and_floor(self, margin: Any, ref_margin: Any) -> tuple[FloatArray, FloatArray]:
+        """Return df/dδ and the size below which its sign may be that of rounding.
+
+        That is 16 times the precision of the loss times what was added up: the two terms of the
+        slope and the size of the loss, a unit; of differences, the values over the step.
+        """
         delta, ref = np.broadcast_arrays(np.asarray(margin, float), np.asarray(ref_margin, float))
         if self.loss.library == "numpy":
             return self._difference(delta, ref)
         chosen, rejected = self.loss.gradient(Pairs.two_responses(delta, ref))
         flat = delta.ravel()
         with np.errstate(all="ignore"):
-            slope = chosen * sigmoid(np, -flat) - rejected * sigmoid(np, flat)
-        return np.asarray(slope).reshape(delta.shape)
+            one, two = chosen * sigmoid(np, -flat), rejected * sigmoid(np, flat)
+            floor = 16 * self.loss.eps * (np.abs(one) + np.abs(two) + self._typical[0])
+        return np.asarray(one - two).reshape(delta.shape), floor.reshape(delta.shape)
 
-    def _difference(self, delta: FloatArray, ref: FloatArray) -> FloatArray:
+    def _difference(self, delta: FloatArray, ref: FloatArray) -> tuple[FloatArray, FloatArray]:
         h = self.loss.step
-        slope, change = self._chords(delta, ref, h)
+        slope, change, floor = self._chords(delta, ref, h)
         with np.errstate(invalid="ignore"):
-            kink = change > KINK * self._steepest
+            kink = change > KINK * self._typical[1]
         if kink.any() and self.loss.eps < 1e-12:
-            slope[kink] = self._chords(delta[kink], ref[kink], KINK_STEP * h)[0]
-        return slope
+            again = self._chords(delta[kink], ref[kink], KINK_STEP * h)
+            slope[kink], floor[kink] = again[0], again[2]
+        return slope, np.maximum(floor, 16 * self.loss.eps * self._typical[0] * self.loss.unit / h)
 
     def _chords(
         self, delta: FloatArray, ref: FloatArray, h: float
-    ) -> tuple[FloatArray, FloatArray]:
+    ) -> tuple[FloatArray, FloatArray, FloatArray]:
         steps = np.array([h, h / 2, -h / 2, -h]).reshape(4, *(1,) * delta.ndim)
-        far_up, up, down, far_down = self.value(delta + steps, ref[None])
+        values = self.value(delta + steps, ref[None])
+        far_up, up, down, far_down = values
         slope, change = central_difference(far_up, up, down, far_down, h)
-        return np.array(slope), change
+        with np.errstate(all="ignore"):
+            floor = 4 * self.loss.eps * np.abs(values).max(axis=0) / h
+        return np.array(slope), change, np.array(floor)
 
     @cached_property
-    def _steepest(self) -> float:
-        """The steepest slope at δ_ref = 0 within ±8/β, to the precision of a central difference."""
+    def _typical(self) -> tuple[float, float]:
+        """The size of the loss, a unit of δ, and its steepest chord: at δ_ref = 0 within ±8/β."""
         delta = np.linspace(-8, 8, 33) * self.loss.unit
-        slope = np.abs(self._chords(delta, np.zeros(33), self.loss.step)[0])
-        return float(np.max(slope, where=np.isfinite(slope), initial=0.0))
+        value = self.value(delta, np.zeros(33))
+        with np.errstate(all="ignore"):
+            chord = np.abs(np.diff(value) / np.diff(delta))
+        sizes = np.abs(value[np.isfinite(value)])
+        size = float(np.median(sizes)) if sizes.size else 0.0
+        steepest = float(np.max(chord, where=np.isfinite(chord), initial=0.0))
+        return size / self.loss.unit, steepest
 
 
 def label_weights(gap: Any) -> tuple[FloatArray, FloatArray]:

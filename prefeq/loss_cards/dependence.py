@@ -21,6 +21,7 @@ KINDS = {
     "policy log-probs": "the policy's log-probs one by one: no reference",
     "log-probs": "the log-probs one by one",
     "nothing": "nothing: it is constant",
+    "unknown": "not decided: it is no finite number on ordinary pairs",
 }
 
 _MOVES: Mapping[str, Mapping[str, float]] = {
@@ -124,9 +125,10 @@ def dependence(loss: PairLoss) -> Dependence:
     everything = everything.shifted(**dict.fromkeys(("ref_chosen", "ref_rejected"), 0.45 * scale))
     shift = bool(np.nanmax(_relative(before, value(everything))) <= tolerance)
     on_length, on_batch = _lengths(loss, pairs, tolerance)
-    by_margins = still["both policy"] and still["both reference"]
+    known = bool(np.isfinite(before).any())
+    by_margins = known and still["both policy"] and still["both reference"]
     return Dependence(
-        _kind(still),
+        _kind(still) if known else "unknown",
         by_margins and not on_length and on_batch == "no",
         shift,
         on_length,
@@ -166,16 +168,14 @@ def _lengths(loss: PairLoss, pairs: Pairs, tolerance: float) -> tuple[bool, str]
     few = slice(0, 6)
     before, after = loss.value(pairs.rows(few)), loss.value(long.rows(few))
     on_length = bool(np.nanmax(_relative(before, after)) > tolerance)
-    if loss.coupled:
-        return on_length, "yes"
-    if loss.reduction == "pairs" or not on_length:
-        return on_length, "no"
-    whole = float(loss.call(long).values.sum())
+    if loss.coupled or not loss.takes_tokens:
+        return on_length, "yes" if loss.coupled else "no"
+    whole = loss.call(long).values.reshape(-1)
     # The value of each pair alone, not as if of equal lengths.
     each = np.array([float(loss.call(one).values.sum()) for one in long.singles()])
-    expected = each.mean() if loss.reduction == "mean" else each.sum()
-    same = _relative(np.array([whole]), np.array([expected]))[0] <= max(tolerance, 1e-9)
-    return on_length, "no" if same else "lengths"
+    parts = {"pairs": each, "mean": each.mean(keepdims=True), "sum": each.sum(keepdims=True)}
+    change = _relative(whole, parts[loss.reduction])
+    return on_length, "no" if (change <= max(tolerance, 1e-9)).all() else "lengths"
 
 
 def _plain(value: Any) -> float | str:

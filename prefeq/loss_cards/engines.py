@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import os
+import sysconfig
+import traceback
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -38,6 +41,21 @@ class Answer:
     chosen: FloatArray | None
     rejected: FloatArray | None
     dtype: str
+
+
+_HERE = os.path.dirname(__file__)
+
+_LIBRARIES = tuple(sysconfig.get_paths()[name] for name in ("stdlib", "purelib", "platlib"))
+
+
+def raised(error: BaseException) -> str:
+    """Return what an exception of other people's code says, and at which line of theirs."""
+    said = f"{type(error).__name__}: {error}"
+    every = traceback.extract_tb(error.__traceback__)
+    frames = [f for f in every if not f.filename.startswith((_HERE, "<"))]
+    # Not the library that their code called, unless the loss itself is of a library.
+    own = [f for f in frames if not f.filename.startswith(_LIBRARIES)] or frames
+    return f"{said} ({own[-1].filename}:{own[-1].lineno})" if own else said
 
 
 class Engine(Protocol):
@@ -94,8 +112,13 @@ def asks_for_tokens(function: Callable[..., Any]) -> bool:
     return any(name in _names(function) for options in TOKENS.values() for name in options)
 
 
-@lru_cache(maxsize=64)
 def _names(function: Callable[..., Any]) -> tuple[str, ...]:
+    hashable = getattr(function, "__hash__", None) is not None  # a plain dataclass is not
+    return _cached_names(function) if hashable else _cached_names.__wrapped__(function)
+
+
+@lru_cache(maxsize=64)
+def _cached_names(function: Callable[..., Any]) -> tuple[str, ...]:
     try:
         return tuple(inspect.signature(function).parameters)
     except (TypeError, ValueError):  # some built-in functions have no signature

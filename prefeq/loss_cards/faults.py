@@ -58,14 +58,18 @@ def find_faults(
         where it is a known one.
     """
     broken = list(_not_finite(loss))
-    found = broken or [
-        *_gradient(loss),
-        *_formula(loss, depends, against),
-        *_parameters(loss, depends),
-        *_reduction(loss, depends, against),
-        *_flat(loss, field),
-        *_far(loss, findings),
-    ]
+    found = (
+        broken
+        or [*_stepwise(loss)]
+        or [
+            *_gradient(loss),
+            *_formula(loss, depends, against),
+            *_parameters(loss, depends),
+            *_reduction(loss, depends, against),
+            *_flat(loss, field),
+            *_far(loss, findings),
+        ]
+    )
     order = {"fault": 0, "note": 1}
     unique = {fault.name: fault for fault in reversed(found)}
     kept = [fault for fault in found if unique[fault.name] is fault]
@@ -84,6 +88,26 @@ def _not_finite(loss: PairLoss) -> Iterator[Fault]:
         f"the loss is {_plain(value[0])} on every ordinary pair, with {settings}: a logarithm "
         "of 0, say, of a parameter that may not be 0", {**pairs.row(0), "value": _plain(value[0])},
     )  # fmt: skip
+
+
+def _stepwise(loss: PairLoss) -> Iterator[Fault]:
+    """Name a loss that moves in steps: rounded, a comparison, an integer."""
+    if loss.library == "prefeq":
+        return
+    pairs = mixed_pairs(24, seed=31, scale=min(loss.unit, 20.0))
+    pairs = pairs.rows(np.abs(loss.value(pairs)) < 1e8)  # differences of larger ones see nothing
+    if not len(pairs):
+        return
+    value, slopes = loss.value(pairs), loss.difference(pairs)
+    still = all(np.mean(side == 0) > 0.9 for side in slopes)
+    flat = value[slopes[0] == 0]
+    # A hinge is flat at one level, its least; steps are flat at several.
+    if still and len(np.unique(flat)) > 1:
+        yield Fault(
+            "stepwise", "fault",
+            "its value changes but its slope is 0 almost everywhere: it is rounded, an integer or "
+            "a comparison, and trains nothing", {**pairs.row(0), "value": _plain(value[0])},
+        )  # fmt: skip
 
 
 def _gradient(loss: PairLoss) -> Iterator[Fault]:

@@ -8,33 +8,71 @@ import numpy as np
 
 from prefeq.arrays import BoolArray, FloatArray
 from prefeq.loss_cards.curve import Curve, Ranges
-from prefeq.loss_cards.rounding import without_rounding
+from prefeq.loss_cards.rounding import as_they_are, without_rounding
 
 CONSTANT_ALONE = "a pair in a batch of its own has a constant loss: only batches train"
 """Why nothing can be said of the minima of a loss that is normalised over its batch, say."""
 
 
 @dataclass(frozen=True, eq=False)
+class Rows:
+    """δ and slopes, ``(R, N)``, for some reference margins, ``(R,)``; see `Field`."""
+
+    ref_margin: FloatArray
+    margin: FloatArray
+    slope: FloatArray
+    floor: FloatArray
+    lost: BoolArray
+
+
+@dataclass(frozen=True, eq=False)
 class Field:
     """Slopes df/dδ of an ordered pair, ``(R, N)``, at `ranges.margin` for each reference margin.
 
-    `lost` are those that are too small for a float; of them the slope has the sign alone.
+    Below `floor` a slope may be rounding. `lost` are those that are too small for a float: of
+    them the slope has the sign alone. `rough` slopes are as they came, zeros by underflow among
+    them.
     """
 
     curve: Curve
     ranges: Ranges
     slope: FloatArray
+    floor: FloatArray
     lost: BoolArray
+    rough: bool = False
 
     @classmethod
     def of(cls, curve: Curve, ranges: Ranges) -> Field:
         """Evaluate the slopes."""
         return cls(curve, ranges, *without_rounding(curve, ranges.margin, ranges.ref_margin))
 
-    def rows(self, ref_margin: FloatArray) -> tuple[FloatArray, FloatArray, BoolArray]:
-        """Return δ, the slopes there, and which were lost, for other reference margins."""
+    @classmethod
+    def roughly(cls, curve: Curve, ranges: Ranges) -> Field:
+        """Evaluate the slopes and nothing else: quick, and zeros may be no flats."""
+        return cls(curve, ranges, *as_they_are(curve, ranges.margin, ranges.ref_margin), True)
+
+    def rows(self, ref_margin: FloatArray) -> Rows:
+        """Return δ and slopes for other reference margins, close to where they are highest in U.
+
+        A minimum in U is born where the highest slope there becomes positive.
+        """
         grid = self.ranges.row(ref_margin)
-        return grid, *without_rounding(self.curve, grid, ref_margin)
+        for _ in range(2):
+            slope = self.curve.slope(grid, ref_margin[:, None])
+            inside = (grid > ref_margin[:, None]) & (grid < 0) & np.isfinite(slope)
+            top = np.argmax(np.where(inside, slope, -np.inf), axis=1)
+            every = np.arange(len(grid))
+            low = grid[every, np.maximum(top - 1, 0)]
+            high = grid[every, np.minimum(top + 1, grid.shape[1] - 1)]
+            more = np.linspace(low, high, 18, axis=1)[:, 1:-1]
+            grid = np.sort(np.concatenate([grid, more], axis=1), axis=1)
+        return Rows(ref_margin, grid, *without_rounding(self.curve, grid, ref_margin))
+
+    def below_zero(self) -> Rows:
+        """Return the rows of the grid with δ_ref < 0: those that have a U."""
+        below = self.ranges.ref_margin < 0
+        margin, ref = self.ranges.margin[below], self.ranges.ref_margin[below]
+        return Rows(ref, margin, self.slope[below], self.floor[below], self.lost[below])
 
     @property
     def constant_alone(self) -> bool:

@@ -12,8 +12,8 @@ import numpy as np
 from prefeq.arrays import BoolArray, FloatArray
 from prefeq.loss_cards.alignment import reference
 from prefeq.loss_cards.curve import Curve
-from prefeq.loss_cards.field import CONSTANT_ALONE, Field
-from prefeq.loss_cards.minima import Landscape, landscape, scale, signs
+from prefeq.loss_cards.field import CONSTANT_ALONE, Field, Rows
+from prefeq.loss_cards.minima import Landscape, landscape, signs
 from prefeq.loss_cards.pairs import Pairs
 from prefeq.losses import Loss
 from prefeq.margins import exit_time as dpo_exit_time
@@ -53,8 +53,7 @@ def first_step(field: Field) -> FirstStep:
     chosen, rejected = field.curve.loss.gradient(pairs)
     slope, value = field.curve.slope(refs, refs), field.curve.value(refs, refs)
     good = np.isfinite(slope) & ~field.dead
-    steep = np.abs(field.slope[np.isfinite(field.slope) & (field.slope != 0)])
-    faint = field.curve.noise * float(np.median(steep)) if steep.size else 0.0
+    _, faint = field.curve.slope_and_floor(refs, refs)
     moves = [_without_rounding(x, good, faint) for x in (slope, chosen, rejected)]
     kinds = set(np.sign(moves[0][good if good.any() else slice(None)]).tolist())
     names = {-1.0: "up", 0.0: "none", 1.0: "down"}
@@ -63,9 +62,9 @@ def first_step(field: Field) -> FirstStep:
     return FirstStep(direction, refs, value, slope, asked[0], asked[1])
 
 
-def _without_rounding(values: FloatArray, good: BoolArray, faint: float) -> FloatArray:
+def _without_rounding(values: FloatArray, good: BoolArray, faint: FloatArray) -> FloatArray:
     """Return zeros for values that are all below what rounding leaves; else the values."""
-    still = good.any() and (np.abs(values[good]) < faint).all()
+    still = good.any() and (np.abs(values[good]) < faint[good]).all()
     return np.zeros_like(values) if still else values
 
 
@@ -76,11 +75,12 @@ def _common(values: FloatArray) -> int | None:
 
 def ordered(field: Field, ref_margin: float) -> Landscape:
     """Return the local minima of an ordered pair, bisected, at one reference margin."""
-    (grid,), (slope,), _ = field.rows(np.array([ref_margin]))
-    noise = field.curve.noise
-    return landscape(
-        grid, slope, lambda d: field.curve.slope(d, np.full(d.shape, ref_margin)), noise
-    )
+    rows = field.rows(np.array([ref_margin]))
+
+    def slope(delta: FloatArray) -> FloatArray:
+        return field.curve.slope(delta, np.full(delta.shape, ref_margin))
+
+    return landscape(rows.margin[0], rows.slope[0], slope, rows.floor[0])
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,14 +118,14 @@ def trap(field: Field) -> Trap:
     refs = ranges.ref_margin[ranges.ref_margin < 0]
     if field.constant_alone:
         return Trap(None, (), None, False, tuple(refs.tolist()), CONSTANT_ALONE)
-    count = len(refs)
-    margin, slope, faint = ranges.margin[:count], field.slope[:count], field.lost[:count]
-    here = traps(margin, slope, faint, refs, curve.noise)
-    dead = field.dead[:count]
+    rows, dead = field.below_zero(), field.dead[: len(refs)]
+    here = traps(rows)
     everything = bool(field.dead.all())
-    lost = ~np.isfinite(slope).all(axis=1) | (dead & (not everything))
+    inside = (rows.margin >= refs[:, None]) & (rows.margin <= 0)
+    unknown = inside & ~np.isfinite(rows.slope)
+    lost = unknown.any(axis=1) | (dead & (not everything))
     here = (here & ~lost) | (dead & everything)
-    lost |= ~here & (faint & (margin >= refs[:, None]) & (margin < 0)).any(axis=1)
+    lost |= ~here & (rows.lost & inside & (rows.margin < 0)).any(axis=1)
     own = curve.loss.own
     certified = False
     if own is not None:
@@ -140,33 +140,33 @@ def trap(field: Field) -> Trap:
     if here.any():
         at = int(np.flatnonzero(here)[here.sum() // 2])
         seen = ordered(field, float(refs[at]))
-        inside = [m for m in seen.minima if m[1] > refs[at] and m[0] < 0]
-        if inside:
-            instance = {"ref_margin": float(refs[at]), "minimum": list(inside[0])}
+        least = [m for m in seen.minima if m[1] > refs[at] and m[0] < 0]
+        if least:
+            instance = {"ref_margin": float(refs[at]), "minimum": list(least[0])}
     return Trap(verdict, regions, instance, certified, tuple(refs[lost].tolist()))
 
 
-def traps(
-    margin: FloatArray, slope: FloatArray, lost: BoolArray, refs: FloatArray, noise: float
-) -> BoolArray:
-    """Tell for each row whether its slope comes to rest in U, arriving there from the left.
+def traps(rows: Rows) -> BoolArray:
+    """Tell for each δ_ref whether its slope comes to rest in U, arriving there from the left.
 
     The slope at the reference is looked at, too, unless it may be rounding: a minimum just above is
-    one in U.
+    one in U, and a flat that begins there.
     """
-    found = np.zeros(len(refs), dtype=bool)
-    size = np.where(np.isfinite(slope), np.abs(slope), 0.0)
-    loud = (size >= noise * scale(size)) | (slope == 0)
-    for i, ref in enumerate(refs):
-        kept = np.concatenate([np.diff(margin[i]) > 0, [True]])
-        delta, sign = margin[i][kept], signs(slope[i], noise)[kept]
-        zero = (sign == 0) & ~lost[i][kept]
+    found = np.zeros(len(rows.ref_margin), dtype=bool)
+    loud = (np.abs(rows.slope) >= rows.floor) | (rows.slope == 0)
+    every = signs(rows.slope, rows.floor)
+    for i, ref in enumerate(rows.ref_margin):
+        kept = np.concatenate([np.diff(rows.margin[i]) > 0, [True]])
+        delta, sign = rows.margin[i][kept], every[i][kept]
+        zero = (sign == 0) & ~rows.lost[i][kept] & np.isfinite(rows.slope[i][kept])
         onward = zero & np.append(zero[1:], False)
         flat = onward | (zero & np.append(False, zero[:-1]))  # one zero alone is no flat
         ends = np.where(flat, 1, sign)  # arriving at a flat is arriving
-        inside = ((delta > ref) | (loud[i][kept] & (delta == ref))) & (delta <= 0)
-        stays = onward & inside & (delta < 0)
-        moves = (ends != 0) & inside
+        inside = ((delta > ref) | (loud[i][kept] & (delta == ref))) & (delta < 0)
+        stays = onward & inside
+        # A minimum before 0 has slopes on its right before 0, or at 0 and no flat.
+        reached = inside | ((delta == 0) & ~flat)
+        moves = (ends != 0) & reached
         arrives = (ends[moves][:-1] < 0) & (ends[moves][1:] > 0)
         found[i] = bool(stays.any() or arrives.any())
     return found
@@ -194,8 +194,7 @@ def _threshold(field: Field, low: float, high: float, below: bool) -> float:
     """Bisect the δ_ref at which the trap appears or disappears."""
     for _ in range(9):
         refs = np.linspace(low, high, 12)[1:-1]
-        grid, slope, lost = field.rows(refs)
-        state = traps(grid, slope, lost, refs, field.curve.noise) != below
+        state = traps(field.rows(refs)) != below
         first = int(np.argmax(state)) if state.any() else len(refs)
         low, high = (
             float(refs[first - 1]) if first else low,

@@ -12,9 +12,6 @@ from prefeq.arrays import FloatArray, IntArray
 
 Slope: TypeAlias = Callable[[FloatArray], FloatArray]
 
-NOISE = 1e-12
-"""A run of one sign whose slopes are all below this share of the largest is rounding."""
-
 
 @dataclass(frozen=True)
 class Landscape:
@@ -25,7 +22,8 @@ class Landscape:
     minima
         (low, high) of each local minimum, in order; low < high where the curve is flat there.
     left, right
-        What it does at the ends of the range: ``falls`` (outwards), ``rises`` or ``flat``.
+        What it does at the ends of the range: ``falls`` (outwards), ``rises``, ``flat`` or
+        ``not finite``.
     undecided
         Whether the code returned a NaN or an infinity somewhere.
     """
@@ -36,30 +34,23 @@ class Landscape:
     undecided: bool = False
 
 
-def signs(slope: FloatArray, noise: float = NOISE) -> IntArray:
+def signs(slope: FloatArray, floor: Any = 0.0) -> IntArray:
     """Return −1, 0 or 1 for each slope, ``(..., N)``; runs of rounding take their left neighbour's.
 
-    0 means a slope of exactly 0: a flat.
+    0 means a slope of exactly 0, a flat, or no number.
+
+    Parameters
+    ----------
+    floor
+        The size below which a slope may be rounding; a run counts as such if all of it is below.
     """
     with np.errstate(invalid="ignore"):
-        sign = np.sign(slope).astype(np.int64)
-        size = np.where(np.isfinite(slope), np.abs(slope), 0.0)
-    faint = (size < noise * scale(size)) & (size > 0)
-    sign = np.where(np.isfinite(slope), sign, 0)
+        sign = np.where(np.isfinite(slope), np.sign(slope), 0).astype(np.int64)
+        faint = (np.abs(slope) < floor) & (slope != 0)
     for index in np.ndindex(sign.shape[:-1]):
         if faint[index].any():
             sign[index] = _without_noise(sign[index], faint[index])
     return np.asarray(sign)
-
-
-def scale(size: FloatArray) -> FloatArray:
-    """Return the size of the steep slopes of each row, ``(..., 1)``, with which rounding compares.
-
-    An exponential at one end of the range must not make rounding of all the rest.
-    """
-    largest = size.max(axis=-1, keepdims=True)
-    middle = np.median(np.where(size > 0, size, largest), axis=-1)
-    return np.asarray(np.minimum(largest, 1e6 * middle[..., None]))
 
 
 def _without_noise(sign: IntArray, faint: Any) -> IntArray:
@@ -82,7 +73,7 @@ def _without_noise(sign: IntArray, faint: Any) -> IntArray:
 
 
 def landscape(
-    grid: FloatArray, slope: FloatArray, function: Slope | None = None, noise: float = NOISE
+    grid: FloatArray, slope: FloatArray, function: Slope | None = None, floor: Any = 0.0
 ) -> Landscape:
     """Return the local minima of one curve.
 
@@ -93,12 +84,13 @@ def landscape(
     function
         The slope as a function: minima are then bisected to the precision of floats. Otherwise
         each is given as the middle of its bracket.
-    noise
-        Runs of slopes that are all below this share of the largest are rounding.
+    floor
+        Runs of slopes that are all smaller are rounding; a number, or one for each slope.
     """
     keep = np.concatenate([[True], np.diff(grid) > 0])
+    floor = np.broadcast_to(floor, slope.shape)[keep]
     grid, slope = grid[keep], slope[keep]
-    sign = signs(slope, noise)
+    sign, finite = signs(slope, floor), np.isfinite(slope)
     found: list[tuple[float, float]] = []
     i = 0
     while i < len(sign):
@@ -108,7 +100,8 @@ def landscape(
                 j += 1
             before = sign[i - 1] if i else -1
             after = sign[j + 1] if j + 1 < len(sign) else 1
-            if before <= 0 <= after and not (i == j and before == after):
+            low_end = before <= 0 <= after and not (i == j and before == after)
+            if low_end and finite[i : j + 1].all():
                 low = _edge(grid, i, function, left=True) if i else -np.inf
                 high = _edge(grid, j, function, left=False) if j + 1 < len(sign) else np.inf
                 found.append((float(grid[i]), float(grid[i])) if i == j else (low, high))
@@ -119,9 +112,9 @@ def landscape(
             found.append((point, point))
         i += 1
     ends = {-1: "falls", 0: "flat", 1: "rises"}
-    return Landscape(
-        tuple(found), ends[-int(sign[0])], ends[int(sign[-1])], bool((~np.isfinite(slope)).any())
-    )
+    left = ends[-int(sign[0])] if finite[0] else "not finite"
+    right = ends[int(sign[-1])] if finite[-1] else "not finite"
+    return Landscape(tuple(found), left, right, not bool(finite.all()))
 
 
 def _crossing(low: float, high: float, function: Slope | None) -> float:

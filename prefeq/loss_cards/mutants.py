@@ -9,6 +9,7 @@ from typing import TypeAlias
 import numpy as np
 
 from prefeq.arrays import FloatArray
+from prefeq.errors import ProblemError
 from prefeq.loss_cards.callables import adapt
 from prefeq.loss_cards.pair_loss import PairLoss
 from prefeq.loss_cards.pairs import Pairs, mixed_pairs
@@ -117,8 +118,11 @@ def diagnose(loss: PairLoss, base: PairLoss | None = None) -> tuple[str, str] | 
         return None
     for candidate in bases:
         for name, (text, wrong) in MUTANTS.items():
-            with np.errstate(all="ignore"):
-                other = wrong(candidate, pairs, beta)
+            try:
+                with np.errstate(all="ignore"):
+                    other = wrong(candidate, pairs, beta)
+            except ProblemError:  # its beta cannot be changed
+                continue
             if _equal(other, value, loss.eps):
                 if name == "sign" and _smoothing(loss) > 0:
                     return "smoothing-wrong-side", (

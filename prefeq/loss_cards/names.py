@@ -5,14 +5,17 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import inspect
+import math
 import sys
 from collections.abc import Callable, Mapping
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
 from prefeq import losses
 from prefeq.errors import ProblemError
 from prefeq.loss_cards.callables import Library, adapt, own_loss
+from prefeq.loss_cards.engines import ALIASES, TOKENS, arguments
 from prefeq.loss_cards.pair_loss import PairLoss, checked_beta
 from prefeq.loss_cards.settle import settled
 from prefeq.losses import LOSSES, Loss
@@ -54,12 +57,63 @@ def load(text: str, *, library: Library = "auto", **parameters: Any) -> PairLoss
         return _own(what, **parameters)
     if where == "trl" or not colon:
         return _of_trl(what, listed=not colon, **parameters)
-    return adapt(_function(text), library=library, **parameters)
+    function = _function(text)
+    _check_parameters(function, what, parameters)
+    return adapt(function, library=library, **parameters)
+
+
+def source_files(text: str) -> list[Path]:
+    """Return the files that a loss by name may be read from: none for ours and for TRL's.
+
+    Examples
+    --------
+    >>> [path.as_posix() for path in source_files("losses/mine.py:loss")]
+    ['losses/mine.py']
+    >>> [path.as_posix() for path in source_files("mine:loss")]
+    ['mine.py', 'mine/__init__.py']
+    >>> source_files("trl:ipo")
+    []
+    """
+    where, colon, _ = text.rpartition(":")
+    if not colon or where in ("prefeq", "trl"):
+        return []
+    if where.endswith(".py"):
+        return [Path(where)]
+    module = where.replace(".", "/")  # beside the user, where `_imported` looks first
+    return [Path(f"{module}.py"), Path(module, "__init__.py")]
 
 
 def _function(text: str) -> Any:
     where, _, what = text.rpartition(":")
-    return _from_file(Path(where), what) if where.endswith(".py") else _imported(where, what)
+    found = _from_file(Path(where), what) if where.endswith(".py") else _imported(where, what)
+    if isinstance(found, type):
+        raise ProblemError(f"{what} is a class: pass an instance of it, or a function")
+    return found
+
+
+def _check_parameters(function: Any, name: str, parameters: Mapping[str, Any]) -> None:
+    """Refuse parameters that the function does not know, and say which it knows."""
+    known = _settable(function)
+    for given in parameters:
+        if known is not None and given not in (*known, "beta"):  # β may be inside the function
+            takes = ", ".join(known) or "the log-probs alone"
+            raise ProblemError(f"{name} takes no {given!r}; it takes {takes}")
+
+
+def _settable(function: Any) -> list[str] | None:
+    """Return the parameters beside log-probs and lengths; None if it may take any."""
+    try:
+        # A decorator may take more than the function within says: its own signature counts.
+        known = inspect.signature(function, follow_wrapped=False).parameters.values()
+        first, named = arguments(function, {n: n for n in ALIASES}, {n: n for n in TOKENS})
+    except (TypeError, ValueError):  # some built-in functions have no signature
+        return None
+    if any(p.kind is p.VAR_KEYWORD for p in known):
+        return None
+    by_place = [p for p in known if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    by_name = [p for p in known if p.kind is p.KEYWORD_ONLY]
+    rest = by_place[len(first) :] + by_name
+    return [p.name for p in rest if p.name not in named and p.kind is not p.POSITIONAL_ONLY]
 
 
 def beside(other: Any, first: PairLoss, parameters: Mapping[str, Any]) -> PairLoss:
@@ -135,8 +189,15 @@ def _of_trl(name: str, listed: bool, **parameters: Any) -> PairLoss:
             "function of yours write MODULE:FUNCTION or FILE.py:FUNCTION"
         )
     beta = checked_beta(parameters.get("beta", DEFAULTS["beta"]))
+    for parameter in DEFAULTS.keys() & parameters.keys() - {"beta"}:
+        _check_number(f"trl:{name}: {parameter}", parameters[parameter])
     given = {**parameters, "beta": beta}
     return settled(PairLoss(f"trl:{name}", TrlEngine(name), given, beta))
+
+
+def _check_number(what: str, value: Any) -> None:
+    if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value):
+        raise ProblemError(f"{what} = {value!r}: must be a finite number")
 
 
 def _imported(module: str, name: str) -> Any:
@@ -151,8 +212,8 @@ def _imported(module: str, name: str) -> Any:
             f"module {module!r} cannot be imported ({error}); name a module on the path, or a "
             "file: FILE.py:FUNCTION"
         ) from error
-    except Exception as error:  # other people's modules raise what they like
-        raise ProblemError(f"module {module!r} fails: {type(error).__name__}: {error}") from error
+    except (Exception, SystemExit) as error:  # other people's modules raise what they like
+        raise ProblemError(f"module {module!r} fails: {_why(error)}") from error
     finally:
         if added:
             sys.path.remove(here)
@@ -170,11 +231,18 @@ def _from_file(path: Path, name: str) -> Any:
     sys.modules[key] = module  # dataclasses look their module up
     try:
         spec.loader.exec_module(module)
-    except Exception as error:  # other people's files raise what they like
-        raise ProblemError(f"{path} fails: {type(error).__name__}: {error}") from error
+    except (Exception, SystemExit) as error:  # other people's files raise what they like
+        raise ProblemError(f"{path} fails: {_why(error)}") from error
     finally:
         del sys.modules[key]
     return _attribute(module, name, str(path))
+
+
+def _why(error: BaseException) -> str:
+    said = f"{type(error).__name__}: {error}"
+    if isinstance(error, SystemExit):
+        said += "; it must not exit when it is loaded: do that under if __name__ == '__main__'"
+    return said
 
 
 def _attribute(module: Any, name: str, where: str) -> Any:

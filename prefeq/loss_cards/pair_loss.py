@@ -18,6 +18,7 @@ from prefeq.loss_cards.engines import (
     NumpyEngine,
     OwnEngine,
     asks_for_tokens,
+    raised,
 )
 from prefeq.loss_cards.pairs import Pairs
 from prefeq.losses import Loss
@@ -51,6 +52,8 @@ class PairLoss:
         Whether the value of a pair changes with the other pairs of its batch.
     beta_used
         Whether β changes the loss; if not, the natural unit of a margin is 1 nat.
+    beta_inside
+        Whether β was told of a function that takes none: it is in there, and cannot be changed.
     eps
         The relative precision of what the function returns.
     """
@@ -62,6 +65,7 @@ class PairLoss:
     reduction: Reduction = "pairs"
     coupled: bool = False
     beta_used: bool = True
+    beta_inside: bool = False
     eps: float = 2.0**-52
 
     @property
@@ -109,6 +113,8 @@ class PairLoss:
     def with_parameters(self, **changes: Any) -> PairLoss:
         """Return the loss with other keyword arguments."""
         merged = {**self.parameters, **changes}
+        if "beta" in changes and self.beta_inside:
+            raise ProblemError(f"{self.name} takes no beta: it has its own, {self.beta:g}, inside")
         if "beta" in changes:
             return replace(self, parameters=merged, beta=checked_beta(changes["beta"]))
         return replace(self, parameters=merged)
@@ -119,10 +125,10 @@ class PairLoss:
             return self.engine.call(pairs, self.parameters, dtype)
         except ProblemError:
             raise
-        except Exception as error:  # other people's code raises what it likes
+        except (Exception, SystemExit) as error:  # other people's code raises what it likes
             raise ProblemError(
                 f"{self.name} fails on {len(pairs)} pairs, of which the first is {pairs.row(0)}: "
-                f"{type(error).__name__}: {error}"
+                f"{raised(error)}"
             ) from error
 
     def value(self, pairs: Pairs) -> FloatArray:
@@ -138,7 +144,7 @@ class PairLoss:
         if isinstance(self.engine, NumpyEngine):
             try:
                 return self.engine.singles(pairs, self.parameters)
-            except Exception:  # said below, with the pair that it fails on
+            except (Exception, SystemExit):  # said below, with the pair that it fails on
                 pass
         return np.array([float(answer.values.sum()) for answer in self._each(pairs)])
 

@@ -18,12 +18,13 @@ WIDTH, HEIGHT, GAP = 330, 230, 20
 LEFT, RIGHT, TOP, BOTTOM = 60, 10, 26, 36
 INK, SOFT, SHADE = "#0072B2", "#767676", "#F7E3B8"
 
+NO_VALUE, NO_TARGET = "no finite value", "no common target"
+"""What a panel says instead of a curve; a target is common to the curves of all references."""
+
 
 def picture(card: LossCard) -> Html:
     """Return the picture: self-contained SVG, with a title and a description for readers of it."""
-    panels = [_loss(card)]
-    if "target" in card.curves:
-        panels.append(_target(card))
+    panels = [_loss(card), _target(card)]
     placed = [
         tag("g", panel, transform=f"translate({i * (WIDTH + GAP)},0)")
         for i, panel in enumerate(panels)
@@ -31,7 +32,7 @@ def picture(card: LossCard) -> Html:
     width = len(panels) * WIDTH + (len(panels) - 1) * GAP
     return tag(
         "svg",
-        tag("title", f"{card.name}: the loss of a pair, and its target margin"),
+        tag("title", f"{card.name}: {_title(card)}"),
         tag("desc", describe(card)),
         tag("rect", width=f"{width}", height=f"{HEIGHT}", fill="#ffffff"),
         *placed,
@@ -47,15 +48,46 @@ def picture(card: LossCard) -> Html:
 
 
 def describe(card: LossCard) -> str:
-    """Return what the picture shows, in words."""
-    ref = card.curves["ref_margin"]
-    ends = next((row for row in card.ordered if row["ref_margin"] <= ref), None)
-    least = "" if ends is None or not ends["minima"] else " It has a finite minimum."
-    return (
-        f"The loss of an ordered pair against the margin delta, for delta_ref = {number(ref)} "
-        f"nats, with DPO's dashed; U, from delta_ref to 0, is shaded.{least} Beside it the "
-        "target margin against delta_ref, with DPO's dashed."
-    )
+    """Return what the picture shows, in words: of a curve only if it is drawn."""
+    axis = f"against the margin delta, for delta_ref = {number(card.curves['ref_margin'])} nats"
+    shade = "U, from delta_ref to 0, is shaded."
+    if not _drawn(card):
+        return f"The loss of an ordered pair has {NO_VALUE}; DPO's is dashed, {axis}; {shade}"
+    aim = f"There is {NO_TARGET}."
+    if _has_target(card):
+        aim = "Beside it the target margin against delta_ref, with DPO's dashed."
+    loss = f"The loss of an ordered pair {axis}, with DPO's dashed; {shade}"
+    return " ".join(filter(None, (loss, _bottom(card), aim)))
+
+
+def _title(card: LossCard) -> str:
+    if not _drawn(card):
+        return NO_VALUE
+    return f"the loss of a pair, {'and its target margin' if _has_target(card) else NO_TARGET}"
+
+
+def _has_target(card: LossCard) -> bool:
+    """Tell whether the curves of all references have one target."""
+    return "target" in card.curves
+
+
+def _drawn(card: LossCard) -> bool:
+    """Tell whether the loss has a curve."""
+    return bool(np.isfinite(card.curves["value"]).any())
+
+
+def _bottom(card: LossCard) -> str:
+    """Return where the curve that is drawn comes to rest, as far as the panel shows it."""
+    value = card.curves["value"]
+    dots = len(_minima(value))
+    if dots:
+        return "A dot marks its local minimum." if dots == 1 else "Dots mark its local minima."
+    return "Its bottom is flat." if np.count_nonzero(value == np.nanmin(value)) > 1 else ""
+
+
+def _minima(value: FloatArray) -> Any:
+    """Return the places of the local minima of the curve that is drawn."""
+    return 1 + np.flatnonzero((value[1:-1] < value[:-2]) & (value[1:-1] < value[2:]))
 
 
 class _Axes:
@@ -97,6 +129,11 @@ class _Axes:
     def text(self, x: float, y: float, text: str, anchor: str = "middle", **more: str) -> None:
         self.parts.append(tag("text", text, x=f"{x}", y=f"{y}", text_anchor=anchor, **more))
 
+    def note(self, text: str, x: float) -> None:
+        """Say at half height why there is no curve."""
+        across, up = self.at(x, sum(self.y) / 2)
+        self.text(across, up, text, fill=SOFT, font_style="italic")
+
     def frame(self, title: str, across: str, up: str) -> None:
         """Draw axes with the ends of their ranges, and name them."""
         left, bottom = self.at(self.x[0], self.y[0])
@@ -122,37 +159,33 @@ def _loss(card: LossCard) -> Html:
     x, value, ref = curves["margin"], curves["value"], float(curves["ref_margin"])
     beta = card.ranges.beta
     dpo = softplus(np, -beta * (x - ref))
-    good = value[np.isfinite(value)]
-    low, high = (float(good.min()), float(good.max())) if len(good) else (0.0, 1.0)
-    low = min(low, 0.0)
+    good = value[np.isfinite(value)] if _drawn(card) else dpo
+    low, high = min(float(good.min()), 0.0), float(good.max())
     axes = _Axes((float(x[0]), float(x[-1])), (low, high if high > low else low + 1.0))
     axes.band(ref, 0.0)
     axes.line(x, dpo, stroke=SOFT, stroke_width="1.2", stroke_dasharray="4 3")
     axes.line(x, value, stroke=INK, stroke_width="2")
     axes.frame(f"Loss, reference margin {number(ref)} (dashed: DPO)", "margin (nats)", "loss")
-    _mark(axes, x, value)
+    for i in _minima(value):
+        px, py = axes.at(float(x[i]), float(value[i]))
+        axes.parts.append(tag("circle", cx=f"{px}", cy=f"{py}", r="3.5", fill=INK))
+    if not _drawn(card):
+        axes.note(NO_VALUE, float(x[-1]) / 2)  # right of U, where DPO's curve is low
     axes.text(axes.at(ref / 2, 0)[0], TOP + 10, "U", fill="#8a6d1d")
     return join(axes.parts)
 
 
-def _mark(axes: _Axes, x: FloatArray, value: FloatArray) -> None:
-    """Mark the local minima of the curve that is drawn."""
-    inner = (value[1:-1] < value[:-2]) & (value[1:-1] < value[2:])
-    for i in np.flatnonzero(inner) + 1:
-        px, py = axes.at(float(x[i]), float(value[i]))
-        axes.parts.append(tag("circle", cx=f"{px}", cy=f"{py}", r="3.5", fill=INK))
-
-
 def _target(card: LossCard) -> Html:
-    refs: Any = card.curves["target_ref"]
-    target: Any = card.curves["target"]
     reach = 6 / card.ranges.beta
-    keep = np.abs(refs) <= reach
-    refs, target = refs[keep], target[keep]
     axes = _Axes((-reach, reach), (-reach, reach))
-    ends = np.array([-reach, reach])
-    axes.line(ends, np.zeros(2), stroke="#bbbbbb", stroke_width="0.8")
-    axes.line(ends, ends, stroke=SOFT, stroke_width="1.2", stroke_dasharray="4 3")
-    axes.line(refs, target, stroke=INK, stroke_width="2")
+    if _has_target(card):
+        refs: Any = card.curves["target_ref"]
+        keep = np.abs(refs) <= reach
+        ends = np.array([-reach, reach])
+        axes.line(ends, np.zeros(2), stroke="#bbbbbb", stroke_width="0.8")
+        axes.line(ends, ends, stroke=SOFT, stroke_width="1.2", stroke_dasharray="4 3")
+        axes.line(refs[keep], card.curves["target"][keep], stroke=INK, stroke_width="2")
+    else:
+        axes.note(NO_TARGET if _drawn(card) else NO_VALUE, 0.0)
     axes.frame("Target margin", "reference margin (nats)", "target (nats)")
     return join(axes.parts)

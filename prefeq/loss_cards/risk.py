@@ -11,11 +11,11 @@ import numpy as np
 
 from prefeq.arrays import BoolArray, FloatArray
 from prefeq.loss_cards.counterexample import Reading
-from prefeq.loss_cards.curve import label_weights
+from prefeq.loss_cards.curve import EDGE, SMEAR, label_weights
 from prefeq.loss_cards.dependence import Dependence
 from prefeq.loss_cards.field import Field
 from prefeq.loss_cards.minima import Landscape, landscape
-from prefeq.loss_cards.rounding import with_tails, without_rounding
+from prefeq.loss_cards.rounding import as_they_are, with_tails, without_rounding
 from prefeq.loss_cards.target import Target
 
 
@@ -24,7 +24,8 @@ class Risk:
     """q·f(δ; δ_ref) + (1 − q)·f of the flipped label, on the grid of a field.
 
     `rows` are the indices of δ_ref of the field that have a target; `flipped` the derivatives of
-    the flipped label's term there, and `lost` tells where both terms are too small for a float.
+    the flipped label's term there, `floor` is the size below which a sum may be rounding, and
+    `lost` tells where both terms are too small for a float.
     """
 
     field: Field
@@ -32,6 +33,7 @@ class Risk:
     target: Target | None
     rows: Any
     flipped: FloatArray
+    floor: FloatArray
     lost: BoolArray
 
     @classmethod
@@ -42,20 +44,24 @@ class Risk:
         every = np.arange(len(field.ranges.ref_margin))
         kept = reading == "fixed" and target is not None and target.link is not None
         if reading == "per-label" or (dependence.log_ratio and not kept):
-            both = field.lost & field.lost[::-1, ::-1]
-            return cls(field, reading, None, every, -field.slope[::-1, ::-1], both)
+            floor = field.floor + field.floor[::-1, ::-1]
+            lost = field.lost & field.lost[::-1, ::-1]
+            return cls(field, reading, None, every, -field.slope[::-1, ::-1], floor, lost)
         if target is None:
             return None
         rows = np.flatnonzero(np.isin(field.ranges.ref_margin, target.ref_margin))
         mirrored = 2 * target.values[:, None] - field.ranges.margin[rows][:, ::-1]
-        slope, lost = without_rounding(field.curve, mirrored, field.ranges.ref_margin[rows])
-        both = field.lost[rows] & lost[:, ::-1]
-        return cls(field, reading, target, rows, -slope[:, ::-1], both)
+        look = as_they_are if field.rough else without_rounding
+        back, floor, lost = look(field.curve, mirrored, field.ranges.ref_margin[rows])
+        floor, lost = field.floor[rows] + floor[:, ::-1], field.lost[rows] & lost[:, ::-1]
+        return cls(field, reading, target, rows, -back[:, ::-1], floor, lost)
 
     def needed(self, gaps: FloatArray | None = None) -> tuple[FloatArray, bool]:
         """Return the largest gap that is violated for each δ_ref, and whether any is undecided."""
         gaps = self.field.ranges.gaps if gaps is None else gaps
         found = np.zeros(len(self.field.ranges.ref_margin))
+        smeared = self.field.curve.loss.library == "numpy"
+        room = (SMEAR if smeared else EDGE) / self.field.ranges.beta  # one at 0 is not above it
         undecided = False
         for i, row in enumerate(self.rows):
             margin, own = self.field.ranges.margin[row], self.field.slope[row]
@@ -66,18 +72,18 @@ class Risk:
                 q, rest = label_weights(gap)
                 with np.errstate(invalid="ignore"):
                     slope = with_tails(q * own + rest * self.flipped[i], self.lost[i])
-                seen = landscape(margin, slope, noise=self.field.curve.noise)
+                seen = landscape(margin, slope, floor=self.floor[i])
                 if seen.undecided:
                     undecided = True
-                elif lowest(seen) <= 0:
+                elif lowest(seen) <= room:
                     found[row] = gap
                     break
         return found, undecided
 
     def along(
         self, ref: float, gap: float
-    ) -> tuple[FloatArray, FloatArray, Callable[[FloatArray], FloatArray]]:
-        """Return δ to look at, the slopes of the risk there, and the slope as a function.
+    ) -> tuple[FloatArray, FloatArray, FloatArray, Callable[[FloatArray], FloatArray]]:
+        """Return δ to look at, the slopes of the risk there, their floor, and the slope's function.
 
         The slopes are NaN where the target is out of reach, or where no float can tell.
         """
@@ -85,18 +91,19 @@ class Risk:
         aim, other = self._mirror(ref)
 
         def slope(delta: FloatArray) -> FloatArray:
-            own = curve.slope(delta, np.full(delta.shape, ref))
-            return np.asarray(
-                q * own - rest * curve.slope(2 * aim - delta, np.full(delta.shape, other))
-            )
+            back = curve.slope(2 * aim - delta, np.full(delta.shape, other))
+            return np.asarray(q * curve.slope(delta, np.full(delta.shape, ref)) - rest * back)
 
-        (grid,), (own,), (lost,) = self.field.rows(np.array([ref]))
+        own = self.field.rows(np.array([ref]))
+        grid = own.margin[0]
         if not math.isfinite(aim):
-            return grid, np.full(grid.shape, np.nan), slope
-        (back,), (gone,) = without_rounding(curve, (2 * aim - grid)[None, ::-1], np.array([other]))
+            return grid, np.full(grid.shape, np.nan), np.zeros(grid.shape), slope
+        mirrored = (2 * aim - grid)[None, ::-1]
+        back, floor, lost = without_rounding(curve, mirrored, np.array([other]))
         with np.errstate(invalid="ignore"):
-            risen = q * own - rest * back[::-1]
-        return grid, with_tails(risen, lost & gone[::-1]), slope
+            risen = q * own.slope[0] - rest * back[0, ::-1]
+        both = own.lost[0] & lost[0, ::-1]
+        return grid, with_tails(risen, both), own.floor[0] + floor[0, ::-1], slope
 
     def value(self, delta: FloatArray, ref: float, gap: float) -> FloatArray:
         """Return the risk at other points; NaN where the target is out of reach."""
@@ -128,6 +135,6 @@ def lowest_at(risk: Risk, ref: float, gap: float, *, exact: bool = True) -> floa
 
     0 is on the grid: no bracket straddles it.
     """
-    grid, slopes, slope = risk.along(ref, gap)
-    seen = landscape(grid, slopes, slope if exact else None, risk.field.curve.noise)
+    grid, slopes, floor, slope = risk.along(ref, gap)
+    seen = landscape(grid, slopes, slope if exact else None, floor)
     return math.inf if seen.undecided else lowest(seen)

@@ -18,20 +18,23 @@ from prefeq.loss_cards.curve import Curve
 FAINT = 1e-300
 """What stands for a slope that was lost: its sign is known, its size is not."""
 
-_JITTER = np.linspace(-1e-3, 1e-3, 18)
+SUSPECT = 64.0
+"""A slope below this many times its floor is looked at again where its sign is its own."""
 
-_DISTANCES = 1.25 ** np.arange(-72, 17)  # 1e-7 to 35, in units of 1/β
+_JITTER = np.linspace(-1.0, 1.0, 18)
+
+_DISTANCES = 1.05 ** np.arange(-330, 74)  # 1e-7 to 35, in units of 1/β
 
 
 def without_rounding(
     curve: Curve, margin: FloatArray, ref_margin: FloatArray
-) -> tuple[FloatArray, BoolArray]:
-    """Return slopes, ``(R, N)``, and which of them were lost by underflow.
+) -> tuple[FloatArray, FloatArray, BoolArray]:
+    """Return slopes, ``(R, N)``, below which size they may be rounding, and which were lost.
 
     A run of exact zeros at the end of a tail that decays is given the sign of the tail, and a size
     of 1e-300. Where two tails of opposite sign decay towards each other, zeros are left: a minimum
     or a maximum is in there, and no float can tell where. Rows that are 0 throughout stay as they
-    are.
+    are. Signs that change when the margin hardly does are those of the neighbours.
 
     Parameters
     ----------
@@ -45,22 +48,28 @@ def without_rounding(
     >>> def naive(c, r, rc, rr):
     ...     return np.log(1 + np.exp(-(c - r)))
     >>> delta = np.array([[-1.0, 1.0, 50.0, 60.0]])
-    >>> slope, lost = without_rounding(Curve(adapt(naive)), delta, np.zeros(1))
+    >>> slope, _, lost = without_rounding(Curve(adapt(naive)), delta, np.zeros(1))
     >>> slope[0].round(6).tolist(), lost.tolist()
     ([-0.731059, -0.268941, -0.0, -0.0], [[False, False, True, True]])
     """
-    slope = curve.slope(margin, ref_margin[:, None])
+    slope, floor = curve.slope_and_floor(margin, ref_margin[:, None])
     lost = np.zeros(slope.shape, dtype=bool)
     for row, ref in enumerate(ref_margin.tolist()):
-        noise = _noise(curve, ref, margin[row], slope[row])
-        if noise.any():
-            slope[row] = with_tails(slope[row], noise, where_unlike=-1.0)
+        _settle_signs(curve, ref, margin[row], slope[row], floor[row])
         for low, high in _zeros(slope[row]):
             sign = _sign_of_tail(curve, ref, margin[row], slope[row], low, high)
             if sign is not None:
                 slope[row, low : high + 1] = sign * FAINT
                 lost[row, low : high + 1] = True
-    return slope, lost
+    return slope, floor, lost
+
+
+def as_they_are(
+    curve: Curve, margin: FloatArray, ref_margin: FloatArray
+) -> tuple[FloatArray, FloatArray, BoolArray]:
+    """Return the same of slopes that nobody looked at again: none counts as lost."""
+    slope, floor = curve.slope_and_floor(margin, ref_margin[:, None])
+    return slope, floor, np.zeros(slope.shape, dtype=bool)
 
 
 def with_tails(slope: FloatArray, lost: BoolArray, where_unlike: float = math.nan) -> FloatArray:
@@ -85,21 +94,30 @@ def with_tails(slope: FloatArray, lost: BoolArray, where_unlike: float = math.na
     return np.where(lost, np.where(before == after, before, where_unlike) * FAINT, slope)
 
 
-def _noise(curve: Curve, ref: float, margin: FloatArray, slope: FloatArray) -> BoolArray:
-    """Tell which of the small slopes change their sign at random when the margin hardly changes."""
-    found = np.zeros(slope.shape, dtype=bool)
-    size, sign = np.abs(slope), np.sign(slope)
-    largest = float(np.max(size, where=np.isfinite(size), initial=0.0))
+def _settle_signs(
+    curve: Curve, ref: float, margin: FloatArray, slope: FloatArray, floor: FloatArray
+) -> None:
+    """Look again at runs of one sign that may be rounding, in place.
+
+    Those whose sign is not that of what is beside them get the sign of their neighbours; the others
+    are no rounding, and their floor is 0.
+    """
+    noise = np.zeros(slope.shape, dtype=bool)
+    sign = np.sign(slope)
     starts = np.flatnonzero(np.diff(sign, prepend=math.nan) != 0)
     for first, end in zip(starts, [*starts[1:], len(slope)], strict=True):
         here = slice(first, end)
-        if len(starts) == 1 or sign[first] == 0 or not (size[here] < 1e-9 * largest).all():
+        faint = np.abs(slope[here]) < SUSPECT * floor[here]
+        if len(starts) == 1 or not np.isfinite(slope[first]) or sign[first] == 0 or not faint.all():
             continue
-        at = int(first + np.argmax(size[here]))
-        width = np.diff(margin[max(at - 1, 0) : at + 2]).max()
+        at = int(first + np.argmax(np.abs(slope[here])))
+        cells = np.diff(margin[max(at - 1, 0) : at + 2])
+        width = max(float(cells[cells > 0].min(initial=math.inf)) / 4, 3 * curve.loss.step)
         near = curve.slope(margin[at] + width * _JITTER, np.full(_JITTER.shape, ref))
-        found[here] = bool((np.sign(near) != sign[at]).any())
-    return found
+        noise[here] = bool((np.sign(near) != sign[at]).any())
+        floor[here] = 0.0
+    if noise.any():
+        slope[:] = with_tails(slope, noise, where_unlike=-1.0)
 
 
 def _zeros(slope: FloatArray) -> Iterator[tuple[int, int]]:
@@ -148,9 +166,15 @@ def _decays(curve: Curve, ref: float, inside: float, outside: float) -> bool:
         )
     away = np.sign(outside - inside) * curve.loss.unit
     near = slope(inside + away * _DISTANCES)
+    floor = curve.slope_and_floor(np.array([outside]), np.array([ref]))[1][0]
     largest = float(np.max(near, where=np.isfinite(near), initial=0.0))
-    if near[0] > curve.noise * largest:
-        return False  # it jumps
-    small = max(1e-4, 64 * curve.loss.eps)
-    there, further = (int(np.argmax(near > x * largest)) for x in (small, small**0.5))
+    share = max(1e-9 if curve.loss.library == "numpy" else 1e-12, 50 * curve.loss.eps)
+    if near[0] > max(SUSPECT * floor, share * largest):
+        return False  # it jumps, or fades as a power does
+    small, big = next(levels for eps, levels in _LEVELS if curve.loss.eps <= eps)
+    there, further = (int(np.argmax(near > x * largest)) for x in (small, big))
     return bool(_DISTANCES[there] > 0.55 * _DISTANCES[further])
+
+
+_LEVELS = ((1e-12, (1e-4, 1e-2)), (1e-6, (1e-2, 0.1)), (1.0, (0.1, 0.5)))
+"""(small, big) for losses of a precision: an exponential in float32 has no 1e-4 to speak of."""

@@ -13,6 +13,7 @@ from prefeq.text import number
 
 if TYPE_CHECKING:
     from prefeq.loss_cards.card import LossCard
+    from prefeq.loss_cards.shape import Shape
 
 
 _MONOTONE = {"neither": "neither increasing nor decreasing"}
@@ -38,11 +39,15 @@ def headline(card: LossCard) -> str:
 
 def rows(card: LossCard) -> list[tuple[str, str]]:
     """Return the lines of the card: a name and a sentence each."""
-    looked_at = ("looked at", f"{card.library}, gradients by {card.scheme}; {card.ranges.text}")
+    assumed = " (assumed: it takes no beta; if it has one inside, pass it)"
+    text = f"{card.library}, gradients by {card.scheme}; {card.ranges.text}"
+    looked_at = ("looked at", text + (assumed if card.beta is None else ""))
     compared = [("comparison", str(found)) for found in card.agreements]
     if card.trap_region.reason == CONSTANT_ALONE:
         text = f"the other pairs of the batch; {CONSTANT_ALONE}, and there are no curves to look at"
         return [looked_at, ("depends on", text), *compared]
+    if card.dependence.kind == "unknown":
+        return [looked_at, ("depends on", KINDS["unknown"]), *compared]
     beta, step = card.ranges.beta, card.first_step
     at = step.at(-3 / beta)
     depend, shape = card.dependence, card.shape
@@ -64,7 +69,7 @@ def rows(card: LossCard) -> list[tuple[str, str]]:
             "shape",
             f"{_MONOTONE.get(shape.monotone, shape.monotone)} in delta, "
             + ("convex, " if shape.convex else "not convex, ")
-            + ("smooth" if shape.smooth else f"a kink at delta - delta_ref = {number(shape.kink)}")
+            + _smoothness(shape)
             + f"; far left it {_END.get(shape.left, shape.left)}"
             + f", far right it {_END.get(shape.right, shape.right)}"
             + ("" if shape.bounded_below else ": unbounded below"),
@@ -95,6 +100,14 @@ def rows(card: LossCard) -> list[tuple[str, str]]:
     if card.stand_in:
         out.append(("one pair alone", card.stand_in))
     return out
+
+
+def _smoothness(shape: Shape) -> str:
+    if shape.smooth:
+        return "smooth"
+    if shape.kink is None:
+        return "in steps: its slope is 0 wherever there is one"
+    return f"a kink at delta - delta_ref = {number(shape.kink)}"
 
 
 def _mark(card: LossCard, key: str) -> str:

@@ -67,7 +67,18 @@ def shape(field: Field) -> Shape:
     at = int(np.argmin(np.abs(field.ranges.ref_margin)))
     kink = _kink(field, at, float(largest[at, 0]))
     left, right = _ends(field.curve, 1 / field.ranges.beta)
-    return Shape(kinds[int(falls), int(rises)], convex, kink is None, kink, left, right)
+    monotone, smooth = kinds[int(falls), int(rises)], kink is None
+    if monotone == "constant" and _steps(field, at):
+        monotone, convex, smooth = "neither", False, False
+    return Shape(monotone, convex, smooth, kink, left, right)
+
+
+def _steps(field: Field, row: int) -> bool:
+    """Tell whether values change although every slope is 0."""
+    margin = field.ranges.margin[row]
+    value = field.curve.value(margin, np.full(margin.shape, field.ranges.ref_margin[row]))
+    value = value[np.isfinite(value)]
+    return bool(value.size and np.ptp(value) > 1e-9 * np.abs(value).max())
 
 
 def _kink(field: Field, row: int, largest: float) -> float | None:

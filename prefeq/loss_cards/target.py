@@ -67,7 +67,7 @@ class Target:
         if len(near):
             return float(self.values[near[0]])
         if self.anchor is None:
-            return ref_margin
+            return 0.0 if self.name == "constant" else ref_margin
         level, start, unit = self.anchor
         there = _solve(curve, np.array([float(ref_margin)]), level, start, unit)[0]
         return float(there - start + self.values[self._home] if np.isfinite(there) else np.nan)
@@ -86,10 +86,11 @@ class Target:
         return float(self.values[index])
 
 
-def target(curve: Curve, ranges: Ranges, relative: bool = False) -> Target | None:
+def target(curve: Curve, ranges: Ranges, kind: str = "") -> Target | None:
     """Read the target margin off a loss; None if its curves are no shifts of one another.
 
-    A loss of δ − δ_ref alone (`relative`) has t = δ_ref, whatever its shape.
+    Whatever its shape, a loss of δ − δ_ref alone (``relative margin``, the kind of its
+    `Dependence`) has t = δ_ref, and one of δ alone (``policy margin``) t = 0.
 
     The shift is found where the curve of δ_ref = 0 has a quarter, half and three quarters of its
     steepest slope; it has to explain slopes at 41 other points too, to 1e-6 of the steepest.
@@ -107,7 +108,11 @@ def target(curve: Curve, ranges: Ranges, relative: bool = False) -> Target | Non
     home = _anchor(curve, zero, unit)
     if home is None:
         refs = ranges.ref_margin
-        return Target(refs, refs, None, "delta_ref", 0.0, 1.0) if relative else None
+        if kind == "relative margin":
+            return Target(refs, refs, None, "delta_ref", 0.0, 1.0)
+        if kind == "policy margin":
+            return Target(refs, 0 * refs, None, "constant", float(refs.max()), 0.0)
+        return None
     level, start = home
     link = _logistic(curve, float(start[0]), unit)
     base = _center(curve, link, float(start[0]), unit) if link else 0.0
@@ -127,7 +132,8 @@ def target(curve: Curve, ranges: Ranges, relative: bool = False) -> Target | Non
     far = np.array([-400.0, -200.0]) * unit
     ends = _solve(curve, far, level, start[0], unit)
     tail = float((ends[1] - ends[0]) / (far[1] - far[0])) if np.isfinite(ends).all() else None
-    name = "delta_ref" if relative and link is None else _name(refs, values, unit)
+    relative = kind == "relative margin" and link is None
+    name = "delta_ref" if relative else _name(refs, values, unit)
     return Target(refs, values, link, name, below, tail, (level, float(start[0]), unit))
 
 

@@ -27,7 +27,8 @@ hide: [toc]
 Every preference loss that prefeq knows, on one bench: the family of
 [`prefeq.losses`](api/losses.md), the three losses of the released training code (written from
 their formulas as plain functions, so that the card sees the code and not its name), and every loss
-type of TRL's `DPOTrainer` (TRL {trl}, run through its own code). β = {beta:g} and otherwise the
+type of TRL's `DPOTrainer` (TRL {trl}, run through its own code for the loss, without the checks
+that a trainer makes before). β = {beta:g} and otherwise the
 defaults, except where a parameter stands with the name. `prefeq loss NAME` prints a card, of your
 own loss too; `python -m prefeq.loss_cards.zoo docs/zoo.md` writes this page; [zoo.json](zoo.json)
 has its numbers.
@@ -69,6 +70,7 @@ KINDS = {
     "policy log-probs": "log π of each",
     "log-probs": "each log-prob",
     "nothing": "nothing",
+    "unknown": "–",
 }
 
 

@@ -178,9 +178,10 @@ def _exo(zoo: Mapping[str, Record]) -> Surprise:
     assert [f["name"] for f in plain["faults"]] == ["not-finite"]
     return Surprise(
         "exo",
-        "`exo_pair` with TRL's default is infinite.",
-        "It takes the logarithm of `label_smoothing`, which is 0 by default. With 0.1 it traps "
-        "below δ_ref = {born:.2f}, as label-smoothed DPO does.",
+        "`exo_pair` needs label smoothing, and then it traps.",
+        "Its formula takes the logarithm of `label_smoothing`: at TRL's default of 0 it is "
+        "infinite, and TRL's trainer refuses to start. With 0.1 it traps below "
+        "δ_ref = {born:.2f}, as label-smoothed DPO does.",
         {"born": _threshold(smoothed)},
     )
 

@@ -7,11 +7,14 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from prefeq.arrays import FloatArray
 from prefeq.errors import ProblemError
 from prefeq.testing.instances import Instance
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,37 +32,50 @@ class Picture:
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Draw it to a file, of the kind that its suffix names (.png, .svg, .pdf)."""
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-
         from prefeq.atlas.files import replacing
-        from prefeq.figures.style import BLACK, BLUE, GREEN, UNDESIRABLE, VERMILION, styled
+        from prefeq.figures.style import styled
 
         target = Path(path)
         kind = target.suffix.removeprefix(".").lower()
         if kind not in ("png", "svg", "pdf"):
             raise ProblemError(f"figure = {str(path)!r}: name a file that ends in .png, .svg, .pdf")
         with styled():
-            canvas = Figure(figsize=(4.5, 2.8), layout="constrained")
-            FigureCanvasAgg(canvas)
-            ax = canvas.subplots()
-            if self.span:
-                ax.axvspan(*self.span, label="U", **UNDESIRABLE)
-            dashes = ("-", "--", ":")
-            colors, markers = (BLUE, VERMILION, GREEN), "osv"
-            for i, (label, y) in enumerate(self.lines.items()):
-                marker, dash = (markers[i], "none") if self.points else ("none", dashes[i])
-                ax.plot(self.x, y, color=colors[i], label=label, linestyle=dash, marker=marker)
-            for (label, at), dash in zip(self.marks.items(), dashes, strict=False):
-                ax.axvline(at, color=BLACK, linestyle=dash, linewidth=0.8, label=label)
-            if self.points:
-                ax.set_xticks(self.x)
-            ax.set(title=self.title, xlabel=self.xlabel, ylabel=self.ylabel)
-            ax.legend()
+            canvas = self.draw()
             with replacing(target) as file:
                 canvas.savefig(file, format=kind, metadata=_UNDATED[kind])
         return target
 
+    def draw(self) -> Figure:
+        """Return it as a figure of matplotlib, the legend below the axes, clear of U and lines."""
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+
+        from prefeq.figures.style import BLACK, BLUE, GREEN, UNDESIRABLE, VERMILION
+
+        labels = [*self.lines, *self.marks, *(["U"] if self.span else [])]
+        columns = 2 if max(map(len, labels)) <= _NARROW else 1
+        rows = -(-len(labels) // columns)
+        canvas = Figure(figsize=(4.5, 2.8 + 0.14 * rows), layout="constrained")
+        FigureCanvasAgg(canvas)
+        ax = canvas.subplots()
+        dashes = ("-", "--", ":")
+        colors, markers = (BLUE, VERMILION, GREEN), "osv"
+        for i, (label, y) in enumerate(self.lines.items()):
+            marker, dash = (markers[i], "none") if self.points else ("none", dashes[i])
+            ax.plot(self.x, y, color=colors[i], label=label, linestyle=dash, marker=marker)
+        for (label, at), dash in zip(self.marks.items(), dashes, strict=False):
+            ax.axvline(at, color=BLACK, linestyle=dash, linewidth=0.8, label=label)
+        if self.span:
+            ax.axvspan(*self.span, label="U", **UNDESIRABLE)
+        if self.points:
+            ax.set_xticks(self.x)
+        ax.set(title=self.title, xlabel=self.xlabel, ylabel=self.ylabel)
+        canvas.legend(loc="outside lower center", ncols=columns)
+        return canvas
+
+
+_NARROW = 36
+"""Characters of a label that fits into half the width of the legend."""
 
 _UNDATED: Mapping[str, dict[str, None]] = {
     "png": {"Software": None},
@@ -100,10 +116,15 @@ class PropertyFailure(AssertionError):
         self._picture = picture
         numbers = [f"  {name} = {_shown(value)}" for name, value in measured.items()]
         lines = [f"{assertion}({subject}): {claim}", *numbers, *(f"  {note}" for note in notes)]
-        lines.append(f"theory: {theory}")
-        if instance is not None:
-            lines.append(f"the smallest instance found, as prefeq solve reads it\n{instance}")
-        super().__init__("\n".join(lines))
+        self._findings = "\n".join([*lines, f"theory: {theory}"])
+        super().__init__(self._message("instance"))
+
+    def _message(self, stem: str) -> str:
+        """Return the findings and the instance, its tables named as `write` names them."""
+        if self.instance is None:
+            return self._findings
+        text = self.instance.text(stem)
+        return f"{self._findings}\nthe smallest instance found, as prefeq solve reads it\n{text}"
 
     def save_figure(self, path: str | os.PathLike[str]) -> Path | None:
         """Draw the failure to a .png, .svg or .pdf; None if there is nothing to draw."""
@@ -115,7 +136,7 @@ class PropertyFailure(AssertionError):
 
         Path(folder).mkdir(parents=True, exist_ok=True)
         paths = [Path(folder) / f"{stem}.txt"]
-        write_text(paths[0], f"{self}\n")
+        write_text(paths[0], f"{self._message(stem)}\n")
         if self.instance is not None:
             paths += self.instance.write(folder, stem)
         figure = self.save_figure(Path(folder) / f"{stem}.png")

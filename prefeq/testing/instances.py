@@ -118,9 +118,13 @@ class Instance:
             write_text(paths[1], self.pairs_table())
         return paths
 
+    def text(self, stem: str = "instance") -> str:
+        """Return the tables under the names that `write` gives them, and the command."""
+        pairs = f"{stem}-pairs.csv:\n{self.pairs_table()}" if self.pairs else ""
+        return f"{stem}.csv:\n{self.table()}{pairs}$ {self.command(stem)}"
+
     def __str__(self) -> str:
-        pairs = f"instance-pairs.csv:\n{self.pairs_table()}" if self.pairs else ""
-        return f"instance.csv:\n{self.table()}{pairs}$ {self.command()}"
+        return self.text()
 
 
 def _row(prompt: str, response: str, ref_logp: Any, reward: Any) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import numpy as np
 
 from prefeq.arrays import FloatArray
 from prefeq.errors import ProblemError
-from prefeq.loss_cards import Agreement, PairLoss, Pairs, adapt, agreement, extremes
+from prefeq.loss_cards import Agreement, PairLoss, Pairs, adapt, agreement, dependence, extremes
 from prefeq.loss_cards.agreement import standard_pairs
 from prefeq.loss_cards.mutants import diagnose
 from prefeq.loss_cards.names import beside
@@ -233,10 +233,9 @@ def assert_same_loss(
         first = compared(pair).first
         return first is not None and all(first[name] == x for name, x in pair.row(0).items())
 
-    reductions = {one.reduction, two.reduction}
-    if reductions == {"mean", "sum"}:
-        claim = f"they differ on a batch: {one.name} returns its {one.reduction}"
-        theory = "the sum over a batch is its size times the mean: so is every step"
+    claim = _batches_differ(one, two)
+    if claim:
+        theory = "a mean over pairs weighs every pair alike, whatever its length"
         text = f"{one.name}, {named(two)}"
         made = PropertyFailure("assert_same_loss", text, claim, measured={}, theory=theory)
         fail(made, figure)
@@ -270,6 +269,17 @@ def assert_same_loss(
         ),
         figure,
     )
+
+
+def _batches_differ(one: PairLoss, two: PairLoss) -> str | None:
+    """Say how two losses differ on a batch that agree on each pair alone; None if they do not."""
+    if {one.reduction, two.reduction} == {"mean", "sum"}:
+        return f"they differ on a batch: {one.name} returns its {one.reduction}"
+    weighted = [x.takes_tokens and dependence(x).on_batch == "lengths" for x in (one, two)]
+    if weighted[0] == weighted[1]:
+        return None
+    name = (one if weighted[0] else two).name
+    return f"they differ on a batch: {name} weighs each pair by the lengths of the others"
 
 
 def _sickness(loss: PairLoss, pair: Pairs) -> str:

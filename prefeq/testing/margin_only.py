@@ -76,7 +76,7 @@ def assert_margin_loss(
     if seen is None and suspect is None:
         return
     if seen is None:  # too few were drawn: the card saw it
-        seen = drawn([str(suspect)], SEARCH)
+        seen = drawn([str(suspect)], SEARCH) if suspect in tests else None
     fail(_dependence_failure(adapted, seen, str(suspect), found), figure)
 
 
@@ -86,6 +86,8 @@ SEARCH = 400
 
 def _suspect(found: Dependence, relative: bool) -> str | None:
     """Return what matters and should not, by the card; None if nothing does."""
+    if found.kind == "unknown":
+        return _UNKNOWN
     if found.on_length or found.on_batch != "no":
         return _TOKENS if found.on_length else _BATCH
     moves = ("both policy", "both reference", "margins together")
@@ -116,6 +118,7 @@ class _Move:
 
 
 _BATCH, _TOKENS = "the other pairs of the batch", "the token counts"
+_UNKNOWN = "what cannot be told: it is no finite number on ordinary pairs"
 
 _SHIFTS = {
     "the absolute log-probs of the policy": ("chosen", "rejected"),
@@ -147,7 +150,7 @@ def _dependences(
 
 def _beside(loss: PairLoss, move: _Move) -> tuple[FloatArray, FloatArray]:
     """Return the losses of two pairs alone, and of both in one call."""
-    both = joined(move.pair, move.other)
+    both = joined(move.longer, move.other)
     alone = [float(loss.call(one).values.sum()) for one in both.singles()]
     return np.array(alone), loss.call(both).values.reshape(-1)
 
@@ -162,7 +165,7 @@ def _dependence_failure(
     else:
         what, shown = seen.what, seen.pair
         if what == _BATCH:
-            shown = joined(seen.pair, seen.other)
+            shown = joined(seen.longer, seen.other)
             alone, together = _beside(loss, seen)
             measured |= {"losses alone": tuple(alone), "in one batch": tuple(together)}
         elif what == _TOKENS:
@@ -174,7 +177,7 @@ def _dependence_failure(
             names = " and ".join(f"{name}_logps" for name in _SHIFTS[what])
             measured[f"losses, and with {abs(seen.by):g} nats taken from {names}"] = values
             measured["what matters, the batch apart"] = KINDS[found.kind]
-        tables = instance(loss, shown, tokens=what == _TOKENS)
+        tables = instance(loss, shown, tokens=what in (_TOKENS, _BATCH) and loss.takes_tokens)
         picture = partial(curves, {loss.name: loss}, seen.pair)
     return PropertyFailure(
         "assert_margin_loss",

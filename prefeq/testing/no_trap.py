@@ -107,7 +107,7 @@ def _negative(ref_margins: Any) -> FloatArray | None:
 
 def _rest_in_u(field: Field, refs: FloatArray) -> Any:
     """Tell of each δ_ref whether gradient flow comes to rest in U, from a row of slopes."""
-    return traps(*field.rows(refs), refs, field.curve.noise)
+    return traps(field.rows(refs))
 
 
 def _end_in_u(field: Field, ref: float) -> float:

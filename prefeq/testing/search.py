@@ -75,7 +75,16 @@ def smallest(
 
     seen = first(strategy)
     simpler = first(plain) if seen is not None and plain is not None else None
-    return seen if simpler is None else simpler
+    return simpler if simpler is not None and _size(simpler) <= 2 * _size(seen) + 1 else seen
+
+
+def _size(drawn: Any) -> float:
+    """Return how large something drawn is: the sum of its numbers, 0 where it has none."""
+    if isinstance(drawn, Pairs):
+        return float(sum(np.abs(column).sum() for column in drawn.columns()[:4]))
+    if isinstance(drawn, tuple):
+        return sum(map(_size, drawn))
+    return abs(float(drawn)) if isinstance(drawn, int | float) else 0.0
 
 
 def pairs(*, limit: float = 800.0, whole: bool = False) -> st.SearchStrategy[Pairs]:

@@ -118,7 +118,9 @@ def test_unusable_input(file, capsys, text, trouble):
     with pytest.raises(ProblemError, match=trouble):
         pq.recheck(file)
     assert cli.main(["recheck", str(file)]) == cli.BAD_INPUT
-    assert capsys.readouterr().err.count("\n") == 1
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert str(file) in error
 
 
 def test_files_that_cannot_be_read(tmp_path):

@@ -66,6 +66,47 @@ def test_bad_input_is_one_line(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("option", ["--json", "--html"])
+@pytest.mark.parametrize("out", ["mine.py", "link.py", "../here/mine.py"])
+@pytest.mark.parametrize(
+    "words",
+    [["mine.py:mine"], ["link.py:mine"], ["mine:mine"], ["dpo", "--against", "mine.py:mine"]],
+)
+def test_the_code_of_a_loss_is_never_replaced(
+    option: str, out: str, words: list[str],
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    here = tmp_path / "here"
+    here.mkdir()
+    (here / "mine.py").write_text(MINE)
+    (here / "link.py").symlink_to("mine.py")
+    monkeypatch.chdir(here)
+    assert main(["loss", *words, option, out]) == 2
+    error = capsys.readouterr().err
+    assert (
+        error == f"prefeq: error: {option} {out} would replace its own input; name another file\n"
+    )
+    assert (here / "mine.py").read_text() == MINE
+
+
+def test_a_wrong_limit_alone_is_blamed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["loss", "dpo", "--ref-limit", "-3"]) == 2
+    error = capsys.readouterr().err
+    assert error == "prefeq: error: --ref-limit -3: must be positive and finite\n"
+
+
+def test_a_file_that_exits_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "leaves.py").write_text("import sys\nsys.exit(3)\n")
+    monkeypatch.chdir(tmp_path)
+    for name in ("leaves.py:f", "leaves:f"):
+        assert main(["loss", name]) == 2
+        error = capsys.readouterr().err
+        assert error.count("\n") == 1
+        assert "fails: SystemExit: 3; it must not exit when it is loaded" in error
+
+
 def test_the_ranges_that_are_looked_at(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

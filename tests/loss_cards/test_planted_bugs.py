@@ -50,13 +50,20 @@ def test_a_fixed_target_for_per_label_ones(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_traps_that_are_maxima(monkeypatch: pytest.MonkeyPatch) -> None:
     true = flow.traps
-    monkeypatch.setattr(flow, "traps", lambda margin, slope, *rest: true(margin, -slope, *rest))
+    monkeypatch.setattr(
+        flow, "traps", lambda rows: true(dataclasses.replace(rows, slope=-rows.slope))
+    )
     assert not pq.analyse_loss("cdpo", beta=1.0).trap_region.certified
 
 
 def test_a_slope_of_the_wrong_sign(monkeypatch: pytest.MonkeyPatch) -> None:
-    true = curve.Curve.slope
-    monkeypatch.setattr(curve.Curve, "slope", lambda self, d, r: -true(self, d, r))
+    true = curve.Curve.slope_and_floor
+
+    def wrong(self: Any, delta: Any, ref: Any) -> Any:
+        slope, floor = true(self, delta, ref)
+        return -slope, floor
+
+    monkeypatch.setattr(curve.Curve, "slope_and_floor", wrong)
     card = pq.analyse_loss("ipo", beta=1.0)
     assert card.first_step.direction == "down"
     assert not card.certified["minimisers"]

@@ -81,7 +81,7 @@ def plain_hinge(c: Any, r: Any, rc: Any, rr: Any) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("loss", "off"), [(plain_hinge, 1e-6), (square_hinge, 1e-3), (sixth_hinge, 3e-3)]
+    ("loss", "off"), [(plain_hinge, 3e-6), (square_hinge, 1e-3), (sixth_hinge, 3e-3)]
 )
 def test_a_flat_by_formula_is_one(loss: Any, off: float) -> None:
     """Where the slope fades, its edge is known to the step of the differences, or to rounding."""
@@ -98,7 +98,7 @@ def test_zeros_between_two_tails_are_left_open() -> None:
 
     adapted = adapt(valley)
     grid = np.linspace(-80, 80, 161)[None]
-    slope, lost = rounding.without_rounding(Curve(adapted), grid, np.zeros(1))
+    slope, _, lost = rounding.without_rounding(Curve(adapted), grid, np.zeros(1))
     inner = np.abs(grid) < 20
     assert lost[inner].all()
     assert (slope[inner] == 0).all()

@@ -6,11 +6,13 @@ Numbers in sentences are computed here again, from formulas written here.
 from __future__ import annotations
 
 import copy
+import dataclasses
 import importlib.util
 import json
 import math
 import re
 from functools import cache
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,9 @@ import numpy as np
 import pytest
 
 from prefeq.errors import ProblemError
-from prefeq.loss_cards import zoo, zoo_page
+from prefeq.loss_cards import analyse_loss, zoo, zoo_page
+from prefeq.loss_cards.dependence import KINDS
+from prefeq.loss_cards.picture import describe, picture
 from prefeq.loss_cards.zoo_surprises import surprises
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
@@ -93,10 +97,67 @@ def test_every_loss_has_its_picture_and_its_section() -> None:
         assert page.count(f"](#{record['key']})") == 1
 
 
+@pytest.fixture(scope="module")
+def card() -> Any:
+    """A card whose curves a test replaces."""
+    return analyse_loss("prefeq:dpo", beta=BETA)
+
+
+def curves_like(card: Any, value: Any, *, target: bool = True) -> Any:
+    """The card of a loss with these values, with DPO's target or with none."""
+    kept = {k: v for k, v in card.curves.items() if target or not k.startswith("target")}
+    return dataclasses.replace(card, curves={**kept, "value": value})
+
+
+AIM = "Beside it the target margin against delta_ref, with DPO's dashed."
+
+
+def test_a_picture_shows_what_its_words_say(card: Any) -> None:
+    delta = card.curves["margin"]
+    assert describe(card).endswith(f"is shaded. {AIM}")
+    for value, words, dots in (
+        ((delta + 20) ** 2, "A dot marks its local minimum.", 1),
+        (np.cos(delta / 10), "Dots mark its local minima.", 2),
+        (np.maximum(-20 - delta, 0.0), "Its bottom is flat.", 0),
+        (np.zeros_like(delta), "Its bottom is flat.", 0),
+    ):
+        other = curves_like(card, value)
+        assert describe(other).endswith(f"is shaded. {words} {AIM}")
+        assert str(picture(other)).count("<circle") == dots
+
+
+def test_a_panel_without_a_curve_says_so(card: Any) -> None:
+    none = curves_like(card, card.curves["value"], target=False)
+    broken = curves_like(card, np.full(card.curves["margin"].shape, np.nan), target=False)
+    assert describe(none).endswith("is shaded. There is no common target.")
+    assert "<title>dpo: the loss of a pair, no common target</title>" in str(picture(none))
+    assert describe(broken).startswith("The loss of an ordered pair has no finite value; DPO's")
+    assert "<title>dpo: no finite value</title>" in str(picture(broken))
+    for drawn, curves, notes in (
+        (card, 2, []),
+        (none, 1, ["no common target"]),
+        (broken, 0, ["no finite value", "no finite value"]),
+    ):
+        svg = str(picture(drawn))
+        assert svg.count('stroke="#0072B2"') == curves
+        assert re.findall(r'font-style="italic">([^<]*)<', svg) == notes
+        assert f"<desc>{escape(describe(drawn))}</desc>" in svg
+        assert (AIM in describe(drawn)) == (curves == 2)
+        assert 'width="680"' in svg  # always two panels
+
+
+def test_no_picture_of_the_page_is_said_to_show_what_it_does_not() -> None:
+    for record in STORED["losses"]:
+        svg = (DOCS / "images" / "zoo" / f"{record['key']}.svg").read_text("utf-8")
+        texts = record["picture"]
+        has_target = record["target_margin"] is not None
+        assert ("Beside it the target" in texts) == has_target, record["key"]
+        assert svg.count('stroke="#0072B2"') == (texts.count("finite value") == 0) + has_target
+        assert ("dot" in texts.lower()) == ("<circle" in svg), record["key"]
+
+
 def check_regenerated(names: list[str]) -> None:
     """Make the cards of some losses again, and compare records and pictures."""
-    from prefeq.loss_cards.picture import picture
-
     chosen = [found for found in zoo.specimens() if found.name in names]
     assert [found.name for found in chosen] == names
     drawn = {}
@@ -338,6 +399,18 @@ def test_exo_and_cdpo_trap_at_the_logit() -> None:
     assert found("exo").numbers["born"] == pytest.approx(born, rel=1e-6)
 
 
+@pytest.mark.skipif(importlib.util.find_spec("trl") is None, reason="needs TRL")
+def test_trl_refuses_exo_without_smoothing() -> None:
+    """Its trainer checks this first thing, before it has a model or data."""
+    import inspect
+
+    from trl import DPOTrainer
+
+    source = inspect.getsource(DPOTrainer)
+    assert '"exo_pair" in self.loss_types and self.label_smoothing == 0.0' in source
+    assert "Label smoothing must be greater than 0.0" in source
+
+
 def test_robust_steps_further() -> None:
     eps = 0.1  # ((1 − ε)·softplus(−z) − ε·softplus(z))/(1 − 2ε): a slope of −½/(1 − 2ε)
     assert found("robust").numbers["ratio"] == pytest.approx(1 / (1 - 2 * eps))
@@ -393,6 +466,10 @@ def test_two_types_are_aligned() -> None:
 def test_cells_of_the_table(name: str, column: str, cell: str) -> None:
     cells = dict(zip(zoo_page.COLUMNS, zoo_page.cells(BY_NAME[name]), strict=True))
     assert cells[column] == cell
+
+
+def test_the_table_has_a_word_for_every_kind_of_dependence() -> None:
+    assert set(zoo_page.KINDS) == set(KINDS)
 
 
 def test_a_trap_between_two_references() -> None:

@@ -16,6 +16,7 @@ from testing import planted_losses as planted
 import prefeq as pq
 from prefeq._elementary import sigmoid
 from prefeq.errors import ProblemError
+from prefeq.figures.style import styled
 from prefeq.loss_cards import adapt
 from prefeq.losses import LOSSES, cdpo, smooth
 from prefeq.testing import (
@@ -27,6 +28,7 @@ from prefeq.testing import (
     assert_same_loss,
     assert_stable,
 )
+from prefeq.testing.failures import Picture
 from prefeq.testing.search import smallest
 
 FEW = {"examples": 30}
@@ -335,6 +337,35 @@ def test_a_figure_on_demand(name: str, tmp_path: Path) -> None:
         FAILING[name](tmp_path / "failure.svg")
     assert "<svg" in (tmp_path / "failure.svg").read_text("utf-8")
     assert [path.name for path in tmp_path.iterdir()] == ["failure.svg"]
+
+
+@pytest.mark.parametrize("name", FAILING)
+def test_the_legend_lies_clear_of_the_axes(name: str) -> None:
+    with pytest.raises(PropertyFailure) as caught:
+        FAILING[name](None)
+    check_legend(caught.value._picture())
+
+
+def test_long_names_fit_into_the_legend() -> None:
+    x = np.arange(2.0)
+    name = "a_loss_of_a_package_that_has_quite_a_long_name, label_smoothing=0.1"
+    lines = {name: x, name.replace("a_loss", "another"): -x}
+    check_legend(Picture("", "", "", x, lines, {"δ_ref": -1.0}, (-1.0, 0.0)))
+
+
+def check_legend(picture: Picture) -> None:
+    """Raise unless the legend names everything, below the axes and inside the figure."""
+    with styled():
+        figure = picture.draw()
+        figure.canvas.draw()
+    (legend,) = figure.legends
+    names = [*picture.lines, *picture.marks, *(["U"] if picture.span else [])]
+    assert [text.get_text() for text in legend.get_texts()] == names
+    box, axes = legend.get_window_extent(), figure.axes[0].get_tightbbox()
+    assert axes is not None
+    assert box.y1 <= axes.y0
+    assert figure.bbox.x0 <= box.x0 < box.x1 <= figure.bbox.x1
+    assert figure.bbox.y0 <= box.y0
 
 
 def test_a_failure_writes_itself(tmp_path: Path) -> None:

@@ -120,6 +120,59 @@ def test_a_failure_leaves_its_tables_and_its_figure(run: Any, pytester: pytest.P
     assert names == [".csv", ".png", ".txt"]
 
 
+def test_the_written_command_solves_the_written_table(
+    run: Any, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from prefeq.cli import main
+
+    pytester.makepyfile(test_mine=SUITE)
+    run("--prefeq-loss", "mine:ipo", "--prefeq-failures", "broken")
+    folder = Path(pytester.path, "broken")
+    (text,) = folder.glob("*.txt")
+    said = text.read_text("utf-8")
+    assert f"\n{text.stem}.csv:\nprompt,response," in said
+    assert "instance.csv" not in said
+    command = re.search(r"^\$ prefeq (solve .*)$", said, re.MULTILINE)
+    assert command is not None
+    monkeypatch.chdir(folder)
+    assert main(shlex.split(command[1])) == 0
+
+
+def test_a_failure_names_the_pairs_that_it_writes(tmp_path: Path) -> None:
+    from prefeq.testing.failures import PropertyFailure
+    from prefeq.testing.instances import Instance
+
+    rows = [
+        {"prompt": "p", "response": name, "ref_logp": -1.0, "reward": 1.0} for name in ("a", "b")
+    ]
+    pairs = [{"prompt": "p", "winner": "a", "loser": "b"}]
+    instance = Instance(rows, 0.1, pairs=pairs)
+    failure = PropertyFailure("a", "s", "c", measured={}, theory="t", instance=instance)
+    paths = failure.write(tmp_path, "two words")
+    said = paths[0].read_text("utf-8")
+    assert [path.name for path in paths[1:]] == ["two words.csv", "two words-pairs.csv"]
+    assert "\ntwo words-pairs.csv:\nprompt,winner,loser\n" in said
+    assert said.endswith(f"$ {instance.command('two words')}\n")
+    assert f"$ {instance.command()}" in str(failure)
+
+
+def test_failures_go_where_pytest_started(run: Any, pytester: pytest.Pytester) -> None:
+    moved = SUITE.replace("(preference_loss):", "(preference_loss, monkeypatch, tmp_path):")
+    moved = moved.replace("    assert_no", "    monkeypatch.chdir(tmp_path)\n    assert_no")
+    pytester.makepyfile(test_mine=moved)
+    run("--prefeq-loss", "ipo", "--prefeq-failures", "broken").assert_outcomes(failed=1)
+    assert len(list(Path(pytester.path, "broken").iterdir())) == 3
+
+
+@pytest.mark.parametrize("folder", ["taken", "taken/below"])
+def test_a_file_is_no_folder_for_failures(run: Any, pytester: pytest.Pytester, folder: str) -> None:
+    pytester.makepyfile(test_mine=SUITE)
+    Path(pytester.path, "taken").write_text("mine")
+    done = run("--prefeq-loss", "mine:ipo", "--prefeq-failures", folder)
+    assert done.ret == pytest.ExitCode.USAGE_ERROR
+    done.stderr.fnmatch_lines([f"ERROR: --prefeq-failures {folder}: * is no folder; name another"])
+
+
 def test_other_failures_leave_nothing(run: Any, pytester: pytest.Pytester) -> None:
     pytester.makepyfile(test_mine="def test_no():\n    assert 1 == 2\n")
     run("--prefeq-failures", "broken").assert_outcomes(failed=1)
