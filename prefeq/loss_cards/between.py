@@ -10,12 +10,15 @@ from prefeq.loss_cards.counterexample import Reading
 from prefeq.loss_cards.curve import Curve, Ranges, vectorised
 from prefeq.loss_cards.dependence import Dependence
 from prefeq.loss_cards.field import Field
-from prefeq.loss_cards.flow import traps
+from prefeq.loss_cards.flow import ordered, traps
 from prefeq.loss_cards.risk import Risk
 from prefeq.loss_cards.target import Target, target
 
 COUNT = 401
 """How many reference margins of the range the closer look has."""
+
+REPRESENTATIVES = 4
+"""How many δ_ref are asked where their minima in U lie."""
 
 MOST = 9
 """How many of those that it finds are added to the grid, for each verdict."""
@@ -37,6 +40,10 @@ def looked_at(
         every = ranges.including(np.linspace(-ranges.ref_limit, ranges.ref_limit, COUNT))
         # Zeros are taken for flats here; on the grid they are looked at again.
         close = Field.roughly(curve, every)
+        features = _features(close)
+        if features[0].size:
+            ranges, every = ranges.with_features(*features), every.with_features(*features)
+            field, close = Field.of(curve, ranges), Field.roughly(curve, every)
         more = [_compared(close, field, _trapped(close), _trapped(field))]
         if depends is not None:
             aims = [target(curve, at.ranges, kind) for at in (close, field)]
@@ -53,6 +60,31 @@ def looked_at(
         if found.size:
             field = Field.of(curve, ranges.including(found))
     return field, None if depends is None else target(curve, field.ranges, kind)
+
+
+_ABOUT = np.concatenate([-(10.0 ** -np.arange(2, 5)), [0.0], 10.0 ** -np.arange(2, 5)])
+
+
+def _features(field: Field) -> tuple[FloatArray, FloatArray]:
+    """Return where minima in U were seen, as δ and as δ − δ_ref, of a few δ_ref that have them.
+
+    One that is narrow, and stays in its place, is seen at all other δ_ref then.
+    """
+    refs = field.ranges.ref_margin[_trapped(field)]
+    if not refs.size:
+        return refs, refs
+    found: list[tuple[float, float]] = []
+    for i in np.unique(np.linspace(0, len(refs) - 1, REPRESENTATIVES).astype(int)):
+        ref, rows = float(refs[i]), field.rows(refs[i : i + 1])
+        least = [m for m in ordered(field, ref).minima if m[1] > ref and m[0] < 0]
+        still = rows.margin[(rows.slope == 0) & (rows.margin > ref) & (rows.margin < 0)]
+        ends = [x for m in least for x in (max(m[0], ref), min(m[1], 0.0))]
+        ends += still[[0, -1]].tolist() if still.size else []
+        found += [(x, x - ref) for x in ends]
+    pairs = np.array(found).reshape(-1, 2)
+    about = _ABOUT * field.curve.loss.unit
+    absolute, relative = (np.unique((x[:, None] + about).round(9)) for x in pairs.T)
+    return absolute, relative
 
 
 def _dip(curve: Curve, close: Target | None, known: Target | None) -> FloatArray:

@@ -53,6 +53,8 @@ class Ranges:
         flipped label needs no evaluation of its own.
     points
         How many δ of a row lie about δ_ref, and how many over the whole range.
+    features
+        δ that every row has besides, and δ − δ_ref: where narrow minima were seen.
     """
 
     beta: float
@@ -61,6 +63,7 @@ class Ranges:
     ref_margin: FloatArray
     margin: FloatArray
     points: tuple[int, int]
+    features: tuple[FloatArray, FloatArray] = (np.zeros(0), np.zeros(0))
 
     @classmethod
     def of(
@@ -104,8 +107,14 @@ class Ranges:
         sizes = np.unique(np.abs(np.concatenate([self.ref_margin, ref_margin])))
         apart = np.diff(sizes, prepend=-1.0) > 1e-9 * self.ref_limit  # rounding makes twins
         refs = np.concatenate([-sizes[apart & (sizes > 0)][::-1], sizes[apart]])
-        margin = _rows(refs, self.beta, float(self.margin[0, -1]), self.points)
+        reach = float(self.margin[0, -1])
+        margin = _rows(refs, self.beta, reach, self.points, features=self.features)
         return replace(self, ref_margin=refs, margin=margin)
+
+    def with_features(self, absolute: FloatArray, relative: FloatArray) -> Ranges:
+        """Return the ranges with more δ in every row, and more δ − δ_ref, and their negatives."""
+        features = (np.union1d(absolute, -absolute), np.union1d(relative, -relative))
+        return replace(self, features=features).including(np.zeros(0))
 
     @property
     def text(self) -> str:
@@ -117,20 +126,30 @@ class Ranges:
 
     def row(self, ref_margin: FloatArray) -> FloatArray:
         """Return δ to look at for other reference margins, ``(n, N)``: those in U are denser."""
-        return _rows(ref_margin, self.beta, float(self.margin[0, -1]), (61, 41), _INSIDE)
+        reach = float(self.margin[0, -1])
+        return _rows(ref_margin, self.beta, reach, (61, 41), _INSIDE, self.features)
 
 
 _INSIDE = np.linspace(0.0, 1.0, 33)[1:-1] ** 2
 
 
 def _rows(
-    refs: FloatArray, beta: float, reach: float, points: tuple[int, int], inside: Any = ()
+    refs: FloatArray,
+    beta: float,
+    reach: float,
+    points: tuple[int, int],
+    inside: Any = (),
+    features: tuple[Any, Any] = ((), ()),
 ) -> FloatArray:
     """Return δ to look at for each δ_ref, `inside` as shares of it."""
     near, far = _spread(12 / beta, points[0]), _spread(reach, points[1])
     more = np.asarray(inside, dtype=np.float64)
+    absolute, relative = (np.asarray(x, dtype=np.float64) for x in features)
     beside = np.array([-SMEAR / 2, -EDGE, 0.0, EDGE, SMEAR / 2]) / beta
-    rows = [np.concatenate([near + r, far, r + beside, beside, r * more]) for r in refs]
+    rows = [
+        np.concatenate([near + r, far, r + beside, beside, r * more, absolute, r + relative])
+        for r in refs
+    ]
     return np.sort(np.clip(np.array(rows), -reach, reach), axis=1)
 
 

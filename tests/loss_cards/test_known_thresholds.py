@@ -62,6 +62,26 @@ def test_traps_begin_where_they_do(name: str, beta: float) -> None:
     assert_no_trap(of(formula, beta), ref_margins=[(threshold + 0.01) / beta])
 
 
+NARROW: dict[str, tuple[Formula, float]] = {
+    "a shelf": (lambda d, r: -d + np.clip(d, -2, -1.9), -1.9),
+    "a well": (lambda d, r: softplus(-d) - 0.5 * np.exp(-(((d + 3) / 0.05) ** 2) / 2), -2.9952),
+    "a well that moves": (
+        lambda d, r: softplus(r - d) - 0.5 * np.exp(-(((d - r - 2) / 0.05) ** 2) / 2), -2.0006,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NARROW)
+def test_what_is_narrow_is_looked_for_at_every_reference(name: str) -> None:
+    formula, threshold = NARROW[name]
+    (region,) = pq.analyse_loss(of(formula)).trap_region.regions
+    assert region == pytest.approx((-10, threshold), abs=1e-4)
+    for ref in (-9.0, -6.0, -4.0):
+        with pytest.raises(PropertyFailure):
+            assert_no_trap(of(formula), ref_margins=[ref])
+    assert_no_trap(of(formula), ref_margins=[threshold + 0.05])
+
+
 def test_the_threshold_of_a_minimum_that_is_born_in_u() -> None:
     """NCA's slope in U is highest between the points of a grid."""
     pytest.importorskip("trl")
