@@ -227,6 +227,17 @@ class Curve:
             floor = 4 * self.loss.eps * np.abs(values).max(axis=0) / h
         return np.array(slope), change, np.array(floor)
 
+    def edge(self, ref_margin: FloatArray) -> FloatArray:
+        """Return what is not told from δ = 0, in nats, ``(R,)``: differences move a kink there."""
+        unit, least = self.loss.unit, np.full(ref_margin.shape, EDGE * self.loss.unit)
+        if self.loss.library != "numpy":
+            return least
+        sides = np.array([[-SMEAR / 2], [SMEAR / 2]]) * unit
+        left, right = self.slope(sides, ref_margin[None, :])
+        with np.errstate(invalid="ignore"):
+            kink = np.abs(right - left) > KINK * self._typical[1]
+        return np.where(kink, SMEAR / 2 * unit, least)
+
     @cached_property
     def _typical(self) -> tuple[float, float]:
         """The size of the loss, a unit of δ, and its steepest chord: at δ_ref = 0 within ±8/β."""

@@ -102,7 +102,7 @@ def _stepwise(loss: PairLoss) -> Iterator[Fault]:
     still = all(np.mean(side == 0) > 0.9 for side in slopes)
     flat = value[slopes[0] == 0]
     # A hinge is flat at one level, its least; steps are flat at several.
-    if still and len(np.unique(flat)) > 1:
+    if still and np.ptp(flat) > 1e-6 * np.abs(flat).max():
         yield Fault(
             "stepwise", "fault",
             "its value changes but its slope is 0 almost everywhere: it is rounded, an integer or "
@@ -117,7 +117,8 @@ def _gradient(loss: PairLoss) -> Iterator[Fault]:
     pairs = mixed_pairs(8, seed=31, scale=min(loss.unit, 20.0))
     auto, true = loss.gradient(pairs), loss.difference(pairs)
     size = max(float(np.nanmax(np.abs(side), initial=0.0)) for side in (*auto, *true))
-    room = max(1e-4, 100 * loss.eps**0.8) * size
+    rounded = 64 * loss.eps * max(float(np.abs(x).max()) for x in pairs.columns()[:4]) / loss.unit
+    room = max(1e-4, 100 * loss.eps**0.8, rounded) * size
     wrong = [np.abs(a - t) > room for a, t in zip(auto, true, strict=True)]
     if size == 0 or max(w.mean() for w in wrong) <= 0.3:
         return

@@ -16,13 +16,17 @@ CONSTANT_ALONE = "a pair in a batch of its own has a constant loss: only batches
 
 @dataclass(frozen=True, eq=False)
 class Rows:
-    """δ and slopes, ``(R, N)``, for some reference margins, ``(R,)``; see `Field`."""
+    """δ and slopes, ``(R, N)``, for some reference margins, ``(R,)``; see `Field`.
+
+    What is within `edge` of 0, in nats, ``(R,)``, is not told from 0.
+    """
 
     ref_margin: FloatArray
     margin: FloatArray
     slope: FloatArray
     floor: FloatArray
     lost: BoolArray
+    edge: FloatArray
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,13 +70,15 @@ class Field:
             high = grid[every, np.minimum(top + 1, grid.shape[1] - 1)]
             more = np.linspace(low, high, 18, axis=1)[:, 1:-1]
             grid = np.sort(np.concatenate([grid, more], axis=1), axis=1)
-        return Rows(ref_margin, grid, *without_rounding(self.curve, grid, ref_margin))
+        found = without_rounding(self.curve, grid, ref_margin)
+        return Rows(ref_margin, grid, *found, self.curve.edge(ref_margin))
 
     def below_zero(self) -> Rows:
         """Return the rows of the grid with δ_ref < 0: those that have a U."""
         below = self.ranges.ref_margin < 0
         margin, ref = self.ranges.margin[below], self.ranges.ref_margin[below]
-        return Rows(ref, margin, self.slope[below], self.floor[below], self.lost[below])
+        slope, floor, lost = self.slope[below], self.floor[below], self.lost[below]
+        return Rows(ref, margin, slope, floor, lost, self.curve.edge(ref))
 
     @property
     def constant_alone(self) -> bool:

@@ -154,7 +154,7 @@ def traps(rows: Rows) -> BoolArray:
     """
     found = np.zeros(len(rows.ref_margin), dtype=bool)
     loud = (np.abs(rows.slope) >= rows.floor) | (rows.slope == 0)
-    every = signs(rows.slope, rows.floor)
+    every, near = signs(rows.slope, rows.floor), -rows.edge / 2
     for i, ref in enumerate(rows.ref_margin):
         kept = np.concatenate([np.diff(rows.margin[i]) > 0, [True]])
         delta, sign = rows.margin[i][kept], every[i][kept]
@@ -162,11 +162,10 @@ def traps(rows: Rows) -> BoolArray:
         onward = zero & np.append(zero[1:], False)
         flat = onward | (zero & np.append(False, zero[:-1]))  # one zero alone is no flat
         ends = np.where(flat, 1, sign)  # arriving at a flat is arriving
-        inside = ((delta > ref) | (loud[i][kept] & (delta == ref))) & (delta < 0)
+        inside = ((delta > ref) | (loud[i][kept] & (delta == ref))) & (delta < near[i])
         stays = onward & inside
-        # A minimum before 0 has slopes on its right before 0, or at 0 and no flat.
-        reached = inside | ((delta == 0) & ~flat)
-        moves = (ends != 0) & reached
+        # What is reached after the last point before 0 is reached at 0.
+        moves = (ends != 0) & inside
         arrives = (ends[moves][:-1] < 0) & (ends[moves][1:] > 0)
         found[i] = bool(stays.any() or arrives.any())
     return found

@@ -16,6 +16,9 @@ TOLERANCE = 1e-5
 
 _WALL = 1e6
 
+FAR = 60.0
+"""How far from where its curve bends, in units of 1/β, a link may have its middle."""
+
 
 @dataclass(frozen=True, eq=False)
 class Logistic:
@@ -116,6 +119,8 @@ def target(curve: Curve, ranges: Ranges, kind: str = "") -> Target | None:
     level, start = home
     link = _logistic(curve, float(start[0]), unit)
     base = _center(curve, link, float(start[0]), unit) if link else 0.0
+    if not abs(base - float(start[0])) < FAR * unit:
+        link, base = None, 0.0  # an exponential is the tail of a logistic, of none that is here
     refs = ranges.ref_margin
     there = _solve(curve, refs, level, start[0], unit)
     kept = np.isfinite(there)

@@ -85,6 +85,14 @@ def audited() -> dict[str, Any]:
     }
 
 
+def carded() -> dict[str, Any]:
+    return {
+        **{"machine": "2 cores", "versions": {}, "limits": {"card_s": 10.0, "zoo_s": 180.0}},
+        **{"cards": 30, "loading_trl_s": 4.0, "zoo_s": 60.0},
+        **{"card_s": {"dpo": 1.0, "trl:ipo": 2.0}, "cold_s": {"trl:ipo": 9.0}},
+    }
+
+
 @pytest.fixture
 def good() -> dict[str, Any]:
     """Results that meet every target."""
@@ -123,6 +131,7 @@ def good() -> dict[str, Any]:
         "atlas": wrapped(**{"all methods": {"seconds": 59.0, "cells": 10**6}}),
         "gpu": wrapped(**{"rlhf, 1000000": gpu}),
         **audited(),
+        "zoo_time": carded(),
     }
 
 
@@ -169,6 +178,9 @@ def test_good_results_meet_every_target(good: dict[str, Any]) -> None:
         (("hard_inputs", "solvers", "cpo", "failures"), 1, 6),
         (("hard_inputs", "problems"), 999_999, 6),
         (("atlas", "cases", "all methods", "seconds"), 61.0, 7),
+        (("zoo_time", "cold_s", "trl:ipo"), 10.1, 14),
+        (("zoo_time", "card_s", "dpo"), 10.1, 14),
+        (("zoo_time", "zoo_s"), 181.0, 15),
         (("gpu", "cases", "rlhf, 1000000", "worst_difference"), 1e-8, 8),
         (("audit", "cases", "policy", "ratio"), 4.01, 9),
         (("audit", "cases", "policy", "extra_peak_bytes"), 3.01e8, 9),

@@ -88,7 +88,7 @@ def test_the_curves_tell_what_the_texts_say(data: dict[str, Any]) -> None:
     assert np.all(data["dpo_loss"][1:] < np.log(2))
     np.testing.assert_array_equal(data["hypo_loss"] <= np.log(2), data["hypo_margin"] >= 0)
     assert data["dpo_loss"][-1] == pytest.approx(5e-5, rel=0.01)
-    assert "some 650 steps" in README.read_text(encoding="utf-8")
+    assert "some 660 steps" in README.read_text(encoding="utf-8")
 
 
 def test_the_artists_carry_the_data(data: dict[str, Any]) -> None:

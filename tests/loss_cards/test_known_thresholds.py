@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from loss_cards.planted import softplus
+from loss_cards.planted import of_probabilities, softplus
 
 import prefeq as pq
 from prefeq.errors import ProblemError
@@ -145,6 +145,50 @@ def test_a_dip_is_found_wherever_it_lies(place: float) -> None:
     assert card.aligned is False
     assert card.target is not None
     assert card.target.lowest == pytest.approx(-0.05, abs=1e-6)
+
+
+AT_ZERO: dict[str, Callable[[Any, Any, Any], Any]] = {
+    "a kink": lambda t, d, r: t.relu(-d) + 0.02 * (d - r) ** 2,
+    "an absolute value": lambda t, d, r: abs(d) + 0.02 * (d - r) ** 2,
+    "a smooth one": lambda t, d, r: (d - t.clamp(r, min=-1.0) - 1) ** 2,
+}
+
+
+@pytest.mark.parametrize("beta", [0.1, 7.0])
+@pytest.mark.parametrize("name", AT_ZERO)
+def test_a_minimum_at_0_is_not_in_u(name: str, beta: float) -> None:
+    torch = pytest.importorskip("torch")
+    loss = of(lambda d, r: AT_ZERO[name](torch, d, r), beta)
+    assert pq.analyse_loss(loss).trap is False
+    assert_no_trap(loss, examples=20)
+
+
+@pytest.mark.parametrize("beta", [0.1, 7.0])
+def test_an_exponential_to_the_right_has_no_logistic_link(beta: float) -> None:
+    card = pq.analyse_loss(of(lambda d, r: np.exp(d) - d - 1, beta))
+    assert card.trap is False
+    assert [row["minima"][0][0] for row in card.ordered] == pytest.approx([0] * 4, abs=1e-6)
+    (region,) = pq.analyse_loss(
+        of(lambda d, r: np.exp(d - r) - 2 * (d - r), beta)
+    ).trap_region.regions
+    assert region[1] * beta == pytest.approx(-math.log(2), abs=1e-6)
+
+
+def test_float32_at_a_large_beta_is_no_wrong_gradient() -> None:
+    torch = pytest.importorskip("torch")
+
+    def rounded(c: Any, r: Any, rc: Any, rr: Any, beta: float = 50.0) -> Any:
+        x = (c.float() - r.float()) - (rc.float() - rr.float())
+        return -torch.nn.functional.logsigmoid(beta * x)
+
+    faults = {f.name for f in pq.analyse_loss(rounded).faults if f.severity == "fault"}
+    assert faults == {"dtype"}
+
+
+def test_probabilities_for_log_probs_are_named_at_every_beta() -> None:
+    for beta in (0.05, 0.1, 1.0):
+        names = {fault.name for fault in pq.analyse_loss(of_probabilities, beta=beta).faults}
+        assert names & {"probabilities", "constant"}  # at .1 no digit of the loss moves
 
 
 def test_a_million_beside_a_loss_makes_no_flats() -> None:
