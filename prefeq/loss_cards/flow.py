@@ -113,7 +113,10 @@ class Trap:
 
 
 def trap(field: Field) -> Trap:
-    """Find the reference margins whose U holds a local minimum, and the thresholds to 1e-9."""
+    """Find the reference margins whose U holds a local minimum, and the thresholds.
+
+    To 1e-9/β, and to 3e-6/β where differences of values smear a kink at δ = 0.
+    """
     curve, ranges = field.curve, field.ranges
     refs = ranges.ref_margin[ranges.ref_margin < 0]
     if field.constant_alone:

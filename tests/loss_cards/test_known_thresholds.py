@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from loss_cards.planted import of_probabilities, softplus
+from scipy.optimize import brentq
 
 import prefeq as pq
 from prefeq.errors import ProblemError
@@ -62,20 +63,35 @@ def test_traps_begin_where_they_do(name: str, beta: float) -> None:
     assert_no_trap(of(formula, beta), ref_margins=[(threshold + 0.01) / beta])
 
 
+WIDTH = 0.05
+
+
+def well(z: Any, near: float) -> Any:
+    return softplus(-z) - 0.5 * np.exp(-(((z - near) / WIDTH) ** 2) / 2)
+
+
+def bottom(near: float) -> float:
+    """Return where the well is least: a root of its derivative, written out here."""
+
+    def slope(z: float) -> float:
+        offset = (z - near) / WIDTH
+        return 0.5 * offset / WIDTH * math.exp(-(offset**2) / 2) - 1 / (1 + math.exp(z))
+
+    return float(brentq(slope, near, near + WIDTH, xtol=1e-12))
+
+
 NARROW: dict[str, tuple[Formula, float]] = {
     "a shelf": (lambda d, r: -d + np.clip(d, -2, -1.9), -1.9),
-    "a well": (lambda d, r: softplus(-d) - 0.5 * np.exp(-(((d + 3) / 0.05) ** 2) / 2), -2.9952),
-    "a well that moves": (
-        lambda d, r: softplus(r - d) - 0.5 * np.exp(-(((d - r - 2) / 0.05) ** 2) / 2), -2.0006,
-    ),
-}  # fmt: skip
+    "a well": (lambda d, r: well(d, -3.0), bottom(-3.0)),
+    "a well that moves": (lambda d, r: well(d - r, 2.0), -bottom(2.0)),
+}
 
 
 @pytest.mark.parametrize("name", NARROW)
 def test_what_is_narrow_is_looked_for_at_every_reference(name: str) -> None:
     formula, threshold = NARROW[name]
     (region,) = pq.analyse_loss(of(formula)).trap_region.regions
-    assert region == pytest.approx((-10, threshold), abs=1e-4)
+    assert region == pytest.approx((-10, threshold), abs=1e-5)
     for ref in (-9.0, -6.0, -4.0):
         with pytest.raises(PropertyFailure):
             assert_no_trap(of(formula), ref_margins=[ref])
